@@ -1,0 +1,11 @@
+// The one WASM module: lookups, verification, kernels and the builder's sort over one imported memory.
+/** First address that the module's own data does not use. */
+export function heapBase(): usize {
+  return __heap_base;
+}
+export { sampleBits } from "./bits";
+export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
+export { isZero, verifyLevel } from "./verify";
+export { logSumExp, rowMax, widen } from "./softmax";
+export { stepRows } from "./step";
+export { countBuckets, dealHeap, dealRows, scanColumns, sortHeap, sortRecords } from "./sort";

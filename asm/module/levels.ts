@@ -1,0 +1,218 @@
+// One level of the index: rows, edges, tokens. A level is the address of its record in the level table.
+// Every result is clamped to the level's counts, so that damaged bytes give wrong answers, never wild reads.
+import * as L from "./layout.gen";
+import { bit, nextOne, rank, selectOne, selectZero } from "./bits";
+
+export const NONE: u32 = 0xffffffff;
+
+/** Edges [rowBegin, rowEnd) of the row that {@link row} looked up last. */
+export let rowBegin: u32 = 0;
+export let rowEnd: u32 = 0;
+
+/** Looks up the edges of a row of a packed level; `state` < STATES. */
+export function packedRow(level: usize, state: u32): void {
+  const edges = load<u32>(level, L.EDGES);
+  const kind = load<u32>(level, L.STARTS_KIND);
+  if (kind == 0) {
+    rowBegin = state;
+    rowEnd = state + 1;
+  } else if (kind == 1) {
+    const list = load<u32>(level, L.STARTS);
+    const count = edges - load<u32>(level, L.STATES);
+    // Entry i belongs to row list[i] - i - 1: count those of earlier rows.
+    let low: u32 = 0;
+    let size = count;
+    while (size > 0) {
+      const half = size >> 1;
+      const middle = low + half;
+      const isEarlier = load<u32>(list + (middle << 2)) - middle <= state;
+      low = select<u32>(middle + 1, low, isEarlier);
+      size = select<u32>(size - half - 1, half, isEarlier);
+    }
+    rowBegin = state + low;
+    rowEnd = rowBegin + 1;
+    while (low < count && load<u32>(list + (low << 2)) - low == state + 1) {
+      ++low;
+      ++rowEnd;
+    }
+  } else {
+    const words = load<u32>(level, L.STARTS);
+    rowBegin = selectOne(
+      words,
+      load<u32>(level, L.STARTS_RANK),
+      load<u32>(level, L.STARTS_SELECT),
+      edges,
+      load<u32>(level, L.STATES),
+      state,
+    );
+    rowEnd = nextOne(words, edges, rowBegin + 1);
+  }
+  if (rowBegin > edges) rowBegin = edges;
+  if (rowEnd > edges) rowEnd = edges;
+}
+
+/** Address of a bitmap row. */
+export function bitmapRow(level: usize, state: u32): usize {
+  return load<u32>(level, L.TOKENS) + ((state * load<u32>(level, L.ROW_WORDS)) << 2);
+}
+
+/** Edge number of the 1 bit of `token` (relative to TOKEN_MIN) in a bitmap row. */
+export function bitmapEdge(level: usize, state: u32, token: u32): u32 {
+  const edge = rank(
+    load<u32>(level, L.TOKENS),
+    load<u32>(level, L.TOKENS_RANK),
+    ((state * load<u32>(level, L.ROW_WORDS)) << 5) + token,
+  );
+  const last = load<u32>(level, L.EDGES) - 1;
+  return edge < last ? edge : last;
+}
+
+/** Token of an edge of a packed level, relative to TOKEN_MIN. May exceed TOKEN_COUNT in damaged bytes. */
+export function packedToken(tokens: usize, bits: u32, mask: u32, edge: u32): u32 {
+  if (bits == 0) return 0;
+  const at = <u64>edge * bits;
+  return (load<u32>(tokens + <usize>(at >> 3)) >> (<u32>at & 7)) & mask;
+}
+
+/** Edge of `token` in a row, or NONE. `state` < STATES; any token. */
+export function findEdge(level: usize, state: u32, token: u32): u32 {
+  const relative = token - load<u32>(level, L.TOKEN_MIN);
+  if (relative >= load<u32>(level, L.TOKEN_COUNT)) return NONE;
+  if (load<u32>(level, L.BITMAP)) {
+    if (!bit(bitmapRow(level, state), relative)) return NONE;
+    return bitmapEdge(level, state, relative);
+  }
+  packedRow(level, state);
+  const tokens = load<u32>(level, L.TOKENS);
+  const bits = load<u32>(level, L.TOKEN_BITS);
+  const mask: u32 = (1 << bits) - 1;
+  let low = rowBegin;
+  let high = rowEnd;
+  while (low < high) {
+    const middle = low + ((high - low) >> 1);
+    if (packedToken(tokens, bits, mask, middle) < relative) low = middle + 1;
+    else high = middle;
+  }
+  if (low < rowEnd && packedToken(tokens, bits, mask, low) == relative) return low;
+  return NONE;
+}
+
+/** State of the next level that an edge leads to, or NONE for a leaf. */
+export function childState(level: usize, edge: u32): u32 {
+  const inner = load<u32>(level, L.INNER);
+  const count = load<u32>(level, L.INNER_EDGES);
+  if (count == 0) return NONE;
+  let state = edge;
+  if (inner != 0) {
+    if (!bit(inner, edge)) return NONE;
+    state = rank(inner, load<u32>(level, L.INNER_RANK), edge);
+  }
+  return state < count ? state : NONE;
+}
+
+/** Edge that leads to a state of the next level. */
+export function innerEdge(level: usize, state: u32): u32 {
+  const inner = load<u32>(level, L.INNER);
+  const edges = load<u32>(level, L.EDGES);
+  let edge = state;
+  if (inner != 0) {
+    edge = selectOne(
+      inner,
+      load<u32>(level, L.INNER_RANK),
+      load<u32>(level, L.INNER_SELECT),
+      edges,
+      load<u32>(level, L.INNER_EDGES),
+      state,
+    );
+  }
+  return edge < edges ? edge : edges - 1;
+}
+
+/** Whether a sequence ends on an edge. */
+export function isEnd(level: usize, edge: u32): bool {
+  const end = load<u32>(level, L.END);
+  if (end != 0) return bit(end, edge) != 0;
+  const inner = load<u32>(level, L.INNER);
+  if (inner != 0) return bit(inner, edge) == 0;
+  return load<u32>(level, L.INNER_EDGES) == 0;
+}
+
+/** How many sequences end on earlier edges of the level. */
+export function endNumber(level: usize, edge: u32): u32 {
+  const end = load<u32>(level, L.END);
+  let number = edge;
+  if (end != 0) {
+    number = rank(end, load<u32>(level, L.END_RANK), edge);
+  } else {
+    const inner = load<u32>(level, L.INNER);
+    if (inner != 0) number = edge - rank(inner, load<u32>(level, L.INNER_RANK), edge);
+  }
+  const last = load<u32>(level, L.ENDS) - 1;
+  return number < last ? number : last;
+}
+
+/** Edge of the end with number k of the level; k < ENDS. */
+export function endEdge(level: usize, k: u32): u32 {
+  const end = load<u32>(level, L.END);
+  const edges = load<u32>(level, L.EDGES);
+  let edge = k;
+  if (end != 0) {
+    edge = selectOne(
+      end,
+      load<u32>(level, L.END_RANK),
+      load<u32>(level, L.END_SELECT),
+      edges,
+      load<u32>(level, L.ENDS),
+      k,
+    );
+  } else {
+    const inner = load<u32>(level, L.INNER);
+    if (inner != 0) edge = selectZero(inner, load<u32>(level, L.INNER_RANK), edges, k);
+  }
+  return edge < edges ? edge : edges - 1;
+}
+
+/** Row and token of the edge that {@link parent} looked up last. */
+export let edgeRow: u32 = 0;
+export let edgeToken: u32 = 0;
+
+/** Looks up the row that an edge stands in, and its token. */
+export function parent(level: usize, edge: u32): void {
+  const edges = load<u32>(level, L.EDGES);
+  const states = load<u32>(level, L.STATES);
+  let token: u32;
+  let state = edge;
+  if (load<u32>(level, L.BITMAP)) {
+    const width = load<u32>(level, L.ROW_WORDS) << 5;
+    const position = selectOne(
+      load<u32>(level, L.TOKENS),
+      load<u32>(level, L.TOKENS_RANK),
+      load<u32>(level, L.TOKENS_SELECT),
+      states * width,
+      edges,
+      edge,
+    );
+    state = position / width;
+    token = position % width;
+  } else {
+    const bits = load<u32>(level, L.TOKEN_BITS);
+    token = packedToken(load<u32>(level, L.TOKENS), bits, (1 << bits) - 1, edge);
+    const kind = load<u32>(level, L.STARTS_KIND);
+    if (kind == 1) {
+      const list = load<u32>(level, L.STARTS);
+      let low: u32 = 0;
+      let high = edges - states;
+      while (low < high) {
+        const middle = low + ((high - low) >> 1);
+        if (load<u32>(list + (middle << 2)) <= edge) low = middle + 1;
+        else high = middle;
+      }
+      state = edge - low;
+    } else if (kind == 2) {
+      state = rank(load<u32>(level, L.STARTS), load<u32>(level, L.STARTS_RANK), edge + 1) - 1;
+    }
+  }
+  edgeRow = state < states ? state : states - 1;
+  const last = load<u32>(level, L.TOKEN_COUNT) - 1;
+  edgeToken = load<u32>(level, L.TOKEN_MIN) + (token < last ? token : last);
+}

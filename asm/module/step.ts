@@ -1,0 +1,391 @@
+// One step of the constrained beam search: log-sum-exp, candidates, exact top M, next states. The search
+// record `s` and its fields are laid out in src/kernels/wasm/search_layout.ts.
+//
+// Rows come in ascending order, in one or more calls; a step runs to its end before another begins.
+import * as L from "./layout.gen";
+import {
+  bitmapEdge,
+  bitmapRow,
+  childState,
+  isEnd,
+  endNumber,
+  NONE,
+  packedRow,
+  packedToken,
+  rowBegin,
+  rowEnd,
+} from "./levels";
+import { bit } from "./bits";
+import { rowMax, sumExp, widen } from "./softmax";
+import { bar, close, enter, leave, open, push } from "./select";
+
+/** Beam status bits; 0 = dead. */
+const LIVE: u32 = 1; // has children
+const STOPPABLE: u32 = 2; // stands on an end, stops at the next step if that wins
+const ENDED: u32 = 4;
+
+const VOCAB: u32 = 0;
+const ALLOWED: u32 = 1;
+
+/** Token code of the candidate "stop": after every token. */
+const STOP: u32 = 1 << 20;
+
+// The row at hand: a logit x gives the score (x - shift) + base and the rank score · inverse.
+let shift: f32 = 0;
+let base: f32 = 0;
+let inverse: f32 = 1;
+/** Parent beam, in the place where keys carry it. */
+let parentCode: u32 = 0;
+/** Logits that do not exceed this cannot win. */
+let limit: f32 = 0;
+let overflow: bool = false;
+
+/** Key of a candidate: higher rank first, then lower parent, then lower token. */
+function makeKey(rank: f32, code: u32): u64 {
+  let bits = reinterpret<u32>(rank + 0.0); // no negative zero
+  bits ^= <u32>(<i32>bits >> 31) | 0x80000000;
+  return (<u64>bits << 32) | <u64>~code;
+}
+
+function barRank(): f32 {
+  const bits = <u32>(bar >> 32);
+  return reinterpret<f32>(bits ^ (bits >> 31 ? 0x80000000 : 0xffffffff));
+}
+
+/** A bound on the logits that is never too high: `offer` decides exactly. */
+function updateLimit(): void {
+  if (bar == 0) {
+    limit = -Infinity;
+    return;
+  }
+  const target = <f64>barRank() / <f64>inverse;
+  const slack = 1e-6 * (abs<f64>(target) + abs<f64>(base) + abs<f64>(shift));
+  limit = <f32>(<f64>shift + (target - <f64>base) - slack);
+}
+
+/** Considers the score s; true if the limit may rise. */
+function offerScore(s: f32, code: u32, edge: u32): void {
+  if (!(s > -Infinity)) return;
+  if (s == Infinity) {
+    overflow = true;
+    return;
+  }
+  const key = makeKey(s * inverse, parentCode | code);
+  if (key > bar && push(key, edge, s)) updateLimit();
+}
+
+function offer(x: f32, code: u32, edge: u32): void {
+  offerScore((x - shift) + base, code, edge);
+}
+
+function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): void {
+  const words = load<u32>(level, L.ROW_WORDS);
+  const first = load<u32>(level, L.TOKEN_MIN);
+  const row = bitmapRow(level, state);
+  if (filter != 0) filter += (state * words) << 2;
+  let bound = f32x4.splat(limit);
+  let x = logits + (first << 2);
+  for (let j: u32 = 0; j < words; ++j, x += 128) {
+    let word = load<u32>(row + (j << 2));
+    if (filter != 0) word &= load<u32>(filter + (j << 2));
+    if (word == 0) continue;
+    const a = f32x4.gt(v128.load(x), bound);
+    const b = f32x4.gt(v128.load(x, 16), bound);
+    const c = f32x4.gt(v128.load(x, 32), bound);
+    const d = f32x4.gt(v128.load(x, 48), bound);
+    const e = f32x4.gt(v128.load(x, 64), bound);
+    const f = f32x4.gt(v128.load(x, 80), bound);
+    const g = f32x4.gt(v128.load(x, 96), bound);
+    const h = f32x4.gt(v128.load(x, 112), bound);
+    const ab = i16x8.narrow_i32x4_s(a, b);
+    const cd = i16x8.narrow_i32x4_s(c, d);
+    const ef = i16x8.narrow_i32x4_s(e, f);
+    const gh = i16x8.narrow_i32x4_s(g, h);
+    if (!v128.any_true(v128.or(v128.or(ab, cd), v128.or(ef, gh)))) continue;
+    word &= i8x16.bitmask(i8x16.narrow_i16x8_s(ab, cd)) |
+      (i8x16.bitmask(i8x16.narrow_i16x8_s(ef, gh)) << 16);
+    if (word == 0) continue;
+    do {
+      const token = ctz<u32>(word);
+      word &= word - 1;
+      offer(load<f32>(x + (token << 2)), first + (j << 5) + token, NONE);
+    } while (word != 0);
+    bound = f32x4.splat(limit);
+  }
+}
+
+function scanPacked(level: usize, begin: u32, end: u32, filter: usize, logits: usize): void {
+  const tokens = load<u32>(level, L.TOKENS);
+  const first = load<u32>(level, L.TOKEN_MIN);
+  const width = load<u32>(level, L.TOKEN_COUNT);
+  const bits = load<u32>(level, L.TOKEN_BITS);
+  const mask: u32 = (1 << bits) - 1;
+  logits += first << 2;
+  for (let edge = begin; edge < end; ++edge) {
+    const token = packedToken(tokens, bits, mask, edge);
+    if (token >= width) continue;
+    const x = load<f32>(logits + (token << 2));
+    if (x > limit && (filter == 0 || bit(filter, edge))) offer(x, first + token, edge);
+  }
+}
+
+/** Copies the logits of the allowed tokens of a row to `out`; returns their number. */
+function gather(
+  level: usize,
+  state: u32,
+  begin: u32,
+  end: u32,
+  filter: usize,
+  logits: usize,
+  out: usize,
+): u32 {
+  const most = load<u32>(level, L.MAX_BRANCH);
+  logits += load<u32>(level, L.TOKEN_MIN) << 2;
+  let n: u32 = 0;
+  if (load<u32>(level, L.BITMAP)) {
+    const words = load<u32>(level, L.ROW_WORDS);
+    const row = bitmapRow(level, state);
+    if (filter != 0) filter += (state * words) << 2;
+    for (let j: u32 = 0; j < words; ++j, logits += 128) {
+      let word = load<u32>(row + (j << 2));
+      if (filter != 0) word &= load<u32>(filter + (j << 2));
+      while (word != 0 && n < most) {
+        store<f32>(out + (n++ << 2), load<f32>(logits + (ctz<u32>(word) << 2)));
+        word &= word - 1;
+      }
+    }
+    return n;
+  }
+  const tokens = load<u32>(level, L.TOKENS);
+  const width = load<u32>(level, L.TOKEN_COUNT);
+  const bits = load<u32>(level, L.TOKEN_BITS);
+  const mask: u32 = (1 << bits) - 1;
+  for (let edge = begin; edge < end && n < most; ++edge) {
+    const token = packedToken(tokens, bits, mask, edge);
+    if (token >= width || (filter != 0 && !bit(filter, edge))) continue;
+    store<f32>(out + (n++ << 2), load<f32>(logits + (token << 2)));
+  }
+  return n;
+}
+
+function edgeFilter(s: usize, batch: u32): usize {
+  const filters = load<u32>(s, L.FILTERS);
+  return filters == 0 ? 0 : load<u32>(filters + (batch << 3));
+}
+
+function endFilter(s: usize, batch: u32): usize {
+  const filters = load<u32>(s, L.FILTERS);
+  return filters == 0 ? 0 : load<u32>(filters + (batch << 3), 4);
+}
+
+/** Opens the selection and looks up all rows at once, so that their cache misses overlap. */
+function beginBatch(s: usize, batch: u32, perBatch: u32): void {
+  open(load<u32>(s, L.BUFFER), load<u32>(s, L.BEAMS), load<u32>(s, L.BUFFER_SIZE));
+  const level = load<u32>(s, L.LEVEL);
+  if (level == 0 || load<u32>(level, L.BITMAP)) return;
+  const input = load<u32>(s, L.INPUT);
+  const stride = load<u32>(s, L.BEAM_STRIDE);
+  const begins = load<u32>(s, L.ROW_BEGINS);
+  const ends = load<u32>(s, L.ROW_ENDS);
+  const touched = load<u32>(s, L.ROW_TOUCHED);
+  const tokens = load<u32>(level, L.TOKENS);
+  const bits = load<u32>(level, L.TOKEN_BITS);
+  const mask: u32 = (1 << bits) - 1;
+  for (let beam: u32 = 0; beam < perBatch; ++beam) {
+    const at = input + ((batch * perBatch + beam) << 2);
+    if (!(load<u32>(at + L.BEAM_STATUS * stride) & LIVE)) continue;
+    packedRow(level, load<u32>(at + L.BEAM_STATE * stride));
+    store<u32>(begins + (beam << 2), rowBegin);
+    store<u32>(ends + (beam << 2), rowEnd);
+  }
+  for (let beam: u32 = 0; beam < perBatch; ++beam) {
+    const at = input + ((batch * perBatch + beam) << 2);
+    if (!(load<u32>(at + L.BEAM_STATUS * stride) & LIVE)) continue;
+    const begin = load<u32>(begins + (beam << 2));
+    if (begin < load<u32>(level, L.EDGES)) {
+      store<u32>(touched + (beam << 2), packedToken(tokens, bits, mask, begin));
+    }
+  }
+}
+
+/** Adds the candidates of one row; false if a logit is +infinity. */
+function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, half: u32): bool {
+  const stride = load<u32>(s, L.BEAM_STRIDE);
+  const at = load<u32>(s, L.INPUT) + ((batch * perBatch + beam) << 2);
+  const status = load<u32>(at + L.BEAM_STATUS * stride);
+  if (status == 0) return true;
+  const score = load<f32>(at + L.BEAM_SCORE * stride);
+  const edge = load<u32>(at + L.BEAM_EDGE * stride);
+  const inverses = load<u32>(s, L.INVERSES);
+  const step = load<u32>(s, L.STEP);
+  const endToken = load<u32>(s, L.END_TOKEN);
+  parentCode = beam << 21;
+  overflow = false;
+  if (status & ENDED) {
+    inverse = load<f32>(inverses + (load<u32>(at + L.BEAM_LENGTH * stride) << 2));
+    offerScore(score, STOP, edge);
+    return true;
+  }
+
+  const width = load<u32>(s, L.WIDTH);
+  if (half) {
+    widen(logits, load<u32>(s, L.SCRATCH), width);
+    logits = load<u32>(s, L.SCRATCH);
+  }
+  let largest = rowMax(logits, width);
+  if (largest == Infinity) return false;
+  if (largest > -Infinity) {
+    const level = load<u32>(s, L.LEVEL);
+    const state = load<u32>(at + L.BEAM_STATE * stride);
+    const filter = edgeFilter(s, batch);
+    const isBitmap = level != 0 && load<u32>(level, L.BITMAP);
+    const begin = load<u32>(load<u32>(s, L.ROW_BEGINS) + (beam << 2));
+    const end = load<u32>(load<u32>(s, L.ROW_ENDS) + (beam << 2));
+    const mode = load<u32>(s, L.MODE);
+    const stops = (status & STOPPABLE) != 0 && endToken != NONE;
+    shift = 0;
+    base = score;
+    if (mode == VOCAB) {
+      shift = largest;
+      base = <f32>(<f64>score - Math.log(sumExp(logits, width, largest)));
+    } else if (mode == ALLOWED) {
+      const allowed = load<u32>(s, L.GATHER);
+      let n: u32 = 0;
+      if (status & LIVE) n = gather(level, state, begin, end, filter, logits, allowed);
+      if (stops) store<f32>(allowed + (n++ << 2), load<f32>(logits + (endToken << 2)));
+      largest = rowMax(allowed, n);
+      if (largest > -Infinity) {
+        shift = largest;
+        base = <f32>(<f64>score - Math.log(sumExp(allowed, n, largest)));
+      }
+    }
+    if (largest > -Infinity) {
+      if (status & LIVE) {
+        inverse = load<f32>(inverses + ((step + 1) << 2));
+        const perBeam = load<u32>(s, L.TOKENS_PER_BEAM);
+        if (perBeam != 0) {
+          const rowShift = shift;
+          const rowBase = base;
+          const rowInverse = inverse;
+          const rows = load<u32>(s, L.ROW_BUFFER);
+          enter(rows, perBeam, load<u32>(s, L.ROW_BUFFER_SIZE));
+          shift = 0;
+          base = 0;
+          inverse = 1;
+          updateLimit();
+          if (isBitmap) scanBitmap(level, state, filter, logits);
+          else scanPacked(level, begin, end, filter, logits);
+          const n = leave();
+          shift = rowShift;
+          base = rowBase;
+          inverse = rowInverse;
+          for (let i: u32 = 0; i < n; ++i) {
+            const record = rows + (i << 4);
+            const code = ~<u32>load<u64>(record) & 0x1fffff;
+            offer(load<f32>(record, 12), code, load<u32>(record, 8));
+          }
+        } else {
+          updateLimit();
+          if (isBitmap) scanBitmap(level, state, filter, logits);
+          else scanPacked(level, begin, end, filter, logits);
+        }
+      }
+      if (stops) {
+        inverse = load<f32>(inverses + (step << 2));
+        offer(load<f32>(logits + (endToken << 2)), STOP, edge);
+      }
+    }
+  }
+  if ((status & STOPPABLE) != 0 && endToken == NONE) {
+    inverse = load<f32>(inverses + (step << 2));
+    offerScore(score, STOP, edge);
+  }
+  return !overflow;
+}
+
+/** Writes the winners of a batch row as the beams of the next step. */
+function endBatch(s: usize, batch: u32, perBatch: u32): void {
+  const found = close();
+  const beams = load<u32>(s, L.BEAMS);
+  const stride = load<u32>(s, L.BEAM_STRIDE);
+  const input = load<u32>(s, L.INPUT);
+  const level = load<u32>(s, L.LEVEL);
+  const step = load<u32>(s, L.STEP);
+  const endToken = load<u32>(s, L.END_TOKEN);
+  const pad = load<u32>(s, L.PAD_TOKEN);
+  const ends = endFilter(s, batch);
+  const isBitmap = level != 0 && load<u32>(level, L.BITMAP);
+  let record: usize = load<u32>(s, L.BUFFER);
+  let out: usize = load<u32>(s, L.OUTPUT) + ((batch * beams) << 2);
+  let tokens: usize = load<u32>(s, L.TOKENS_OUT) + ((batch * beams) << 2);
+  let parents: usize = load<u32>(s, L.PARENTS_OUT) + ((batch * beams) << 2);
+  for (let i: u32 = 0; i < beams; ++i) {
+    let score: f32 = -Infinity;
+    let state = NONE;
+    let edge = NONE;
+    let length: u32 = 0;
+    let status: u32 = 0;
+    let token = pad;
+    let source = batch * perBatch;
+    if (i < found) {
+      const code = ~<u32>load<u64>(record);
+      source += code >> 21;
+      edge = load<u32>(record, 8);
+      score = load<f32>(record, 12);
+      const at = input + (source << 2);
+      if (code & STOP) {
+        length = load<u32>(at + L.BEAM_LENGTH * stride);
+        status = ENDED;
+      } else {
+        const winner = code & (STOP - 1);
+        if (isBitmap) {
+          edge = bitmapEdge(
+            level,
+            load<u32>(at + L.BEAM_STATE * stride),
+            winner - load<u32>(level, L.TOKEN_MIN),
+          );
+        }
+        length = step + 1;
+        state = childState(level, edge);
+        if (state == NONE) {
+          status = endToken == NONE ? ENDED : STOPPABLE;
+        } else {
+          status = LIVE;
+          if (isEnd(level, edge) && (ends == 0 || bit(ends, endNumber(level, edge)))) {
+            status |= STOPPABLE;
+          }
+        }
+        if (!(status & ENDED)) token = winner;
+      }
+      record += 16;
+    }
+    store<f32>(out + L.BEAM_SCORE * stride, score);
+    store<u32>(out + L.BEAM_STATE * stride, state);
+    store<u32>(out + L.BEAM_EDGE * stride, edge);
+    store<u32>(out + L.BEAM_LENGTH * stride, length);
+    store<u32>(out + L.BEAM_STATUS * stride, status);
+    store<u32>(tokens, token);
+    store<u32>(parents, source);
+    out += 4;
+    tokens += 4;
+    parents += 4;
+  }
+}
+
+/**
+ * Consumes the logits of `rows` rows from row `first` on ([rows, WIDTH], f32 or f16). Returns NONE, or the
+ * row in which a logit, or a score, is +infinity: then the step is void.
+ */
+export function stepRows(s: usize, first: u32, rows: u32, logits: usize, half: u32): u32 {
+  const perBatch = load<u32>(s, L.ROWS_PER_BATCH);
+  const rowBytes = load<u32>(s, L.WIDTH) << (half ? 1 : 2);
+  for (let row = first; row < first + rows; ++row) {
+    const batch = row / perBatch;
+    const beam = row - batch * perBatch;
+    if (beam == 0) beginBatch(s, batch, perBatch);
+    if (!stepRow(s, batch, perBatch, beam, logits, half)) return row;
+    if (beam == perBatch - 1) endBatch(s, batch, perBatch);
+    logits += rowBytes;
+  }
+  return NONE;
+}

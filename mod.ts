@@ -1,0 +1,34 @@
+/**
+ * Espalier keeps a generative model inside a set of allowed token sequences.
+ *
+ * This entry point is all that a request needs: open an index, search it, mask with it. Building is in
+ * `./build`. Importing it reaches no network, file or GPU.
+ *
+ * @module
+ */
+export { ConstraintIndex, type LevelInfo, type OpenOptions } from "./src/index/constraint_index.ts";
+export type { Encoding, Starts } from "./src/index/layout.ts";
+export type { ByteSource, IndexSource } from "./src/storage/source.ts";
+export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
+export type { MaskOptions } from "./src/decode/mask.ts";
+export type {
+  Backend,
+  BeamSearchOptions,
+  BeamSearchResult,
+  Logits,
+  Model,
+  ModelInput,
+  Normalize,
+} from "./src/decode/types.ts";
+export {
+  BackendError,
+  BuildInputError,
+  type ErrorFacts,
+  EspalierError,
+  IndexChangedError,
+  IndexFormatError,
+  IndexIntegrityError,
+  LimitError,
+  ModelOutputError,
+  StorageError,
+} from "./src/errors.ts";

@@ -1,0 +1,176 @@
+/** Beam search over a kernel and a model. */
+import { BackendError, EspalierError, typeError } from "../errors.ts";
+import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import type { Kernel, Logits } from "../kernels/kernel.ts";
+import { WasmKernel } from "../kernels/wasm/kernel.ts";
+import { maskLogits, type MaskOptions } from "./mask.ts";
+import { searchShape } from "./options.ts";
+import { toResult } from "./result.ts";
+import type { Backend, BeamSearchOptions, BeamSearchResult, Model, ModelInput } from "./types.ts";
+
+/** How to make a decoder. */
+export interface DecoderOptions {
+  /** Where to search. `"auto"` (default) takes what is there. */
+  backend?: "auto" | Backend;
+}
+
+/** Searches an index. Any number of searches may overlap. */
+export interface Decoder extends Disposable {
+  /** Where searches run. */
+  readonly backend: Backend;
+  /** Why there. */
+  readonly reason: string;
+  /**
+   * Finds the best M sequences of the index for every batch row, exactly: a beam search that at each step
+   * considers every allowed token of every beam.
+   *
+   * The model is called once per step, maxLength times (once more with `endToken`); sets of mixed lengths end
+   * early when every beam has stopped. Rows whose logits are all -infinity or NaN die.
+   *
+   * @throws {RangeError} if an option is out of range. @throws {TypeError} if one is of a wrong kind.
+   * @throws {ModelOutputError} if the model returns no logits for its rows, or +infinity.
+   * @throws whatever the model throws, and the signal's reason.
+   */
+  beamSearch(model: Model, options: BeamSearchOptions): Promise<BeamSearchResult>;
+  /**
+   * Sets logits [rows, W] of tokens that must not follow to -infinity, in place; W = logits.length / rows. A
+   * prefix outside the set masks its whole row but `endToken`.
+   *
+   * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix.
+   */
+  maskLogits(
+    logits: Float32Array,
+    prefixes: readonly ArrayLike<number>[],
+    options?: MaskOptions,
+  ): void;
+}
+
+/**
+ * Makes a decoder for an index. The index stays the caller's and must outlive it.
+ *
+ * @throws {BackendError} if the asked-for backend cannot run here.
+ *
+ * @example
+ * ```ts
+ * import { buildIndex } from "@espalier/espalier/build";
+ * import { createDecoder } from "@espalier/espalier";
+ *
+ * using index = await buildIndex([[1, 2], [1, 3], [2, 0]], { vocabSize: 4 });
+ * using decoder = await createDecoder(index);
+ * // A model that likes high tokens: what it likes best, 3 3, is not in the set.
+ * const { sequences } = await decoder.beamSearch(({ rows, out }) => {
+ *   for (let row = 0; row < rows; row++) out.set([0, 1, 2, 3], row * 4);
+ *   return out;
+ * }, { beamSize: 2 });
+ * console.assert(sequences.join() === "1,3,2,0");
+ * ```
+ */
+export function createDecoder(
+  index: ConstraintIndex,
+  options: DecoderOptions = {},
+): Promise<Decoder> {
+  return Promise.try(() => new KernelDecoder(index, ...chooseKernel(index, options)));
+}
+
+function chooseKernel(
+  index: ConstraintIndex,
+  { backend = "auto" }: DecoderOptions,
+): [Kernel, string] {
+  if (backend === "wasm") return [new WasmKernel(index), "asked for"];
+  if (backend === "auto") {
+    return [new WasmKernel(index), "this version has no other backend"];
+  }
+  if (backend === "webgpu") {
+    throw new BackendError(
+      "no-webgpu",
+      'Cannot search on WebGPU: this version runs on WASM only; use backend "auto" or "wasm"',
+      { expected: "wasm", actual: backend },
+    );
+  }
+  throw typeError(`Cannot search on ${String(backend)}: expected "auto", "webgpu" or "wasm"`, {
+    expected: ["auto", "webgpu", "wasm"],
+    actual: backend,
+  });
+}
+
+/** Awaiting costs a turn of the event loop: models that answer at once are not awaited. */
+function isPromise(answer: Logits | Promise<Logits>): answer is Promise<Logits> {
+  return typeof (answer as Promise<Logits> | undefined)?.then === "function";
+}
+
+class KernelDecoder implements Decoder {
+  readonly reason: string;
+  #index: ConstraintIndex;
+  #kernel: Kernel;
+  #isDisposed = false;
+
+  constructor(index: ConstraintIndex, kernel: Kernel, reason: string) {
+    this.#index = index;
+    this.#kernel = kernel;
+    this.reason = reason;
+  }
+
+  get backend(): Backend {
+    return this.#kernel.backend;
+  }
+
+  async beamSearch(model: Model, options: BeamSearchOptions): Promise<BeamSearchResult> {
+    this.#check();
+    if (typeof model !== "function") {
+      throw typeError("Cannot search: the model is not a function", { actual: typeof model });
+    }
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const shape = searchShape(this.#index, options);
+    const { batchSize, beamSize, rowWidth, endToken } = shape;
+    const { maxLength } = this.#index;
+    // A fixed-length search has no end to see before its last step.
+    const isFixed = endToken === undefined && this.#index.levels.at(-1)!.ends === this.#index.size;
+    const steps = endToken === undefined ? maxLength : maxLength + 1;
+    using search = this.#kernel.begin(shape);
+    while (search.step < steps && (isFixed || search.isLive)) {
+      const input: ModelInput = {
+        step: search.step,
+        rows: search.rows,
+        batchSize,
+        beamSize,
+        vocabSize: rowWidth,
+        tokens: search.tokens(),
+        parents: search.parents(),
+        get out() {
+          return search.out();
+        },
+      };
+      const answer = model(input);
+      const logits = isPromise(answer) ? await answer : answer;
+      signal?.throwIfAborted();
+      this.#check();
+      search.advance(logits);
+    }
+    return toResult(storageOf(this.#index), batchSize, beamSize, search.beams(), this.backend);
+  }
+
+  maskLogits(
+    logits: Float32Array,
+    prefixes: readonly ArrayLike<number>[],
+    options?: MaskOptions,
+  ): void {
+    this.#check();
+    maskLogits(this.#index, logits, prefixes, options);
+  }
+
+  [Symbol.dispose](): void {
+    this.#isDisposed = true;
+    this.#kernel[Symbol.dispose]();
+  }
+
+  #check(): void {
+    storageOf(this.#index);
+    if (this.#isDisposed) {
+      throw new EspalierError(
+        "disposed",
+        "Cannot search: the decoder has been disposed; make another with createDecoder",
+      );
+    }
+  }
+}

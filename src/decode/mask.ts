@@ -1,0 +1,53 @@
+/** Masks logits in place, for search loops that are not ours. */
+import { rangeError } from "../errors.ts";
+import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { checkEndToken } from "./options.ts";
+
+/** What `maskLogits` takes beside logits and prefixes. */
+export interface MaskOptions {
+  /** Token that stays allowed where the prefix is a whole sequence. It occurs in no stored sequence. */
+  endToken?: number;
+}
+
+/**
+ * Sets logits [rows, W] of tokens that must not follow to -infinity, in place; W = logits.length / rows. A
+ * prefix outside the set masks its whole row but `endToken`, so that a loop that went astray can stop. Cost
+ * per row: one fill, and the allowed tokens.
+ *
+ * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix.
+ */
+export function maskLogits(
+  index: ConstraintIndex,
+  logits: Float32Array,
+  prefixes: readonly ArrayLike<number>[],
+  { endToken }: MaskOptions = {},
+): void {
+  const rows = prefixes.length;
+  const width = rows === 0 ? 0 : logits.length / rows;
+  if (rows === 0 ? logits.length > 0 : !Number.isInteger(width) || width < index.vocabSize) {
+    throw rangeError(
+      `Cannot mask ${logits.length} logits for ${rows} prefixes: expected a row of at least ${index.vocabSize} logits for each`,
+      { expected: index.vocabSize * rows, actual: logits.length },
+    );
+  }
+  if (endToken !== undefined && rows > 0) {
+    if (!(Number.isInteger(endToken) && endToken >= 0 && endToken < width)) {
+      throw rangeError(
+        `Cannot mask: endToken is ${endToken}, expected an integer in [0, ${width - 1}]`,
+        { expected: width - 1, actual: endToken },
+      );
+    }
+    checkEndToken(index, endToken);
+  }
+  prefixes.forEach((prefix, row) => {
+    const logitsOfRow = logits.subarray(row * width, (row + 1) * width);
+    const allowed = index.allowedTokens(prefix);
+    const kept = Float32Array.from(allowed, (token) => logitsOfRow[token]);
+    // Off the set nothing can follow and nothing has ended: then only the end is left.
+    const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix));
+    const end = keepsEnd ? logitsOfRow[endToken] : -Infinity;
+    logitsOfRow.fill(-Infinity);
+    for (let i = 0; i < allowed.length; i++) logitsOfRow[allowed[i]] = kept[i];
+    if (keepsEnd) logitsOfRow[endToken] = end;
+  });
+}

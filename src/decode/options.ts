@@ -1,0 +1,111 @@
+/** Checks what the caller of a search asks for. */
+import { rangeError, typeError } from "../errors.ts";
+import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { LEVEL_RECORD_BYTES, MAX_VOCAB } from "../index/layout.ts";
+import type { IndexStorage } from "../index/storage.ts";
+import type { SearchShape } from "../kernels/kernel.ts";
+import type { BeamSearchOptions } from "./types.ts";
+
+/** Most beams per batch row. */
+const MAX_BEAMS = 1024;
+/** Powers of lengths up to 1024 stay far from the limits of f32. */
+const MAX_LENGTH_PENALTY = 8;
+/** Rows are numbered in 32 bits, and so are the words of beam arrays. */
+const MAX_ROWS = 2 ** 24;
+
+/**
+ * Options with their defaults, checked.
+ *
+ * @throws {RangeError} if a number is out of range. @throws {TypeError} if something is of a wrong kind.
+ */
+export function searchShape(index: ConstraintIndex, options: BeamSearchOptions): SearchShape {
+  const {
+    batchSize = 1,
+    beamSize,
+    vocabSize = index.vocabSize,
+    tokensPerBeam,
+    normalize = "vocab",
+    endToken,
+    lengthPenalty = 0,
+    padToken = 0,
+  } = options;
+  integer("beamSize", beamSize, 1, MAX_BEAMS);
+  integer("batchSize", batchSize, 1, Math.floor(MAX_ROWS / beamSize));
+  if (
+    !(Number.isInteger(vocabSize) && vocabSize >= index.vocabSize && vocabSize <= 4 * MAX_VOCAB)
+  ) {
+    throw rangeError(
+      `Cannot search: vocabSize, the width of a row of logits, is ${vocabSize}; expected an integer in [${index.vocabSize}, ${
+        4 * MAX_VOCAB
+      }], since the index has ${index.vocabSize} tokens`,
+      { expected: index.vocabSize, actual: vocabSize },
+    );
+  }
+  if (tokensPerBeam !== undefined) integer("tokensPerBeam", tokensPerBeam, 1, 2 ** 31);
+  if (endToken !== undefined) {
+    integer("endToken", endToken, 0, vocabSize - 1);
+    checkEndToken(index, endToken);
+  }
+  integer("padToken", padToken, 0, vocabSize - 1);
+  if (normalize !== "vocab" && normalize !== "allowed" && normalize !== "none") {
+    throw typeError(
+      `Cannot search: normalize is ${String(normalize)}, expected "vocab", "allowed" or "none"`,
+      { expected: ["vocab", "allowed", "none"], actual: normalize },
+    );
+  }
+  if (!(Math.abs(lengthPenalty) <= MAX_LENGTH_PENALTY)) {
+    throw rangeError(
+      `Cannot search: lengthPenalty is ${lengthPenalty}, expected a number in [-${MAX_LENGTH_PENALTY}, ${MAX_LENGTH_PENALTY}]`,
+      { expected: MAX_LENGTH_PENALTY, actual: lengthPenalty },
+    );
+  }
+  return {
+    batchSize,
+    beamSize,
+    rowWidth: vocabSize,
+    normalize,
+    tokensPerBeam,
+    endToken,
+    lengthPenalty,
+    padToken,
+  };
+}
+
+function integer(name: string, value: number, least: number, most: number): void {
+  if (Number.isInteger(value) && value >= least && value <= most) return;
+  throw rangeError(
+    `Cannot search: ${name} is ${String(value)}, expected an integer in [${least}, ${most}]`,
+    { expected: most, actual: value },
+  );
+}
+
+const checkedEndTokens = new WeakMap<ConstraintIndex, Set<number>>();
+
+/**
+ * An end token must occur in no stored sequence. Tokens outside every level's window are known not to; for
+ * others the index is read through, once per token.
+ *
+ * @throws {RangeError} naming the level on which it occurs.
+ */
+export function checkEndToken(index: ConstraintIndex, endToken: number): void {
+  let checked = checkedEndTokens.get(index);
+  if (!checked) checkedEndTokens.set(index, checked = new Set());
+  if (checked.has(endToken)) return;
+  const level = findToken(storageOf(index), endToken);
+  if (level !== undefined) {
+    throw rangeError(
+      `Cannot search: endToken ${endToken} occurs in stored sequences, at position ${level}; choose a token that does not`,
+      { token: endToken, level, actual: endToken },
+    );
+  }
+  checked.add(endToken);
+}
+
+/** First level on which a token occurs. */
+function findToken({ heap, shape, table }: IndexStorage, token: number): number | undefined {
+  const level = shape.levels.findIndex(({ tokenMin, tokenCount }, d) =>
+    token >= tokenMin && token < tokenMin + tokenCount &&
+    heap.exports.hasToken(table + d * LEVEL_RECORD_BYTES, token)
+  );
+  return level < 0 ? undefined : level;
+}

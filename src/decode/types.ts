@@ -1,0 +1,83 @@
+/** What a search takes and gives: models, options, results. */
+import type { Logits, Normalize } from "../kernels/kernel.ts";
+
+export type { Logits, Normalize };
+
+/** Where a search ran. */
+export type Backend = "webgpu" | "wasm";
+
+/**
+ * One call of the model. Step 0 shows one row per batch row (the prompt is the model's own business);
+ * from step 1 on there are `beamSize` rows per batch row.
+ */
+export interface ModelInput {
+  /** 0, 1, 2, … */
+  readonly step: number;
+  /** B at step 0, then B·M. */
+  readonly rows: number;
+  /** B */
+  readonly batchSize: number;
+  /** M */
+  readonly beamSize: number;
+  /** W: how many logits each row must have. */
+  readonly vocabSize: number;
+  /** [rows] token that each row was extended with last; empty at step 0. Yours to keep. */
+  readonly tokens: Uint32Array;
+  /** [rows] row of the previous step that each row continues; empty at step 0. Yours to keep. */
+  readonly parents: Uint32Array;
+  /**
+   * [rows, W] memory of the search, to write logits into and return without a copy. Holds leftovers at
+   * first. Read it afresh after an `await`: growing memory detaches earlier views.
+   */
+  readonly out: Float32Array;
+}
+
+/** A model on the CPU side: returns logits for the rows it is shown. Called again from step 0 at any time. */
+export type Model = (input: ModelInput) => Logits | Promise<Logits>;
+
+/** Options of a beam search. */
+export interface BeamSearchOptions {
+  /** B, rows searched at once. Default 1. */
+  batchSize?: number;
+  /** M, 1 … 1024. */
+  beamSize: number;
+  /** W, logits per row, at least `index.vocabSize` (the default). */
+  vocabSize?: number;
+  /** Consider only the best so many tokens of each beam. Default: all, which is exact. */
+  tokensPerBeam?: number;
+  /**
+   * `"vocab"` (default): log-softmax over all W logits. `"allowed"`: over the tokens that may follow.
+   * `"none"`: logits are log-probabilities already.
+   */
+  normalize?: Normalize;
+  /** Token whose log-probability it costs to end a sequence. It occurs in no stored sequence. */
+  endToken?: number;
+  /** Beams rank by score / length^lengthPenalty. Default 0. */
+  lengthPenalty?: number;
+  /** Token that rows without a live beam show to the model. Default 0. */
+  padToken?: number;
+  /** Stops the search between steps; the search rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** The best M sequences of every batch row, best first. */
+export interface BeamSearchResult {
+  /** B */
+  batchSize: number;
+  /** M */
+  beamSize: number;
+  /** Longest sequence of the index. */
+  maxLength: number;
+  /** [B, M, maxLength], padded with 0xFFFFFFFF. */
+  sequences: Uint32Array;
+  /** [B, M] tokens in each sequence; 0 where there is none. */
+  lengths: Uint32Array;
+  /** [B, M] sums of natural log-probabilities; -Infinity where there is none. */
+  scores: Float32Array;
+  /** [B, M] sequence numbers of the index; 0xFFFFFFFF where there is none. */
+  ordinals: Uint32Array;
+  /** [B] how many of the M are there. They come first. */
+  counts: Uint32Array;
+  /** Where the search ran. */
+  backend: Backend;
+}

@@ -1,0 +1,104 @@
+/**
+ * Errors as data: one base class, a few subclasses that say which room an error comes from, a `code`
+ * to switch on, and the facts that explain it.
+ */
+
+/** The facts that an error may carry. Which are there depends on the `code`. */
+export interface ErrorFacts {
+  /** What would have been accepted. */
+  expected?: unknown;
+  /** What was found instead. */
+  actual?: unknown;
+  /** Byte offset in the file or stream. */
+  offset?: number;
+  /** Address that was read, without credentials. */
+  url?: string;
+  /** File that was read or written. */
+  file?: string;
+  /** Row of the input, or row of the logits, from 0. */
+  row?: number;
+  /** Position in the row, from 0. */
+  column?: number;
+  /** Level of the index, from 0. */
+  level?: number;
+  /** Token at fault. */
+  token?: number;
+  /** Step of the search, from 0. */
+  step?: number;
+  /** Section of the index file. */
+  section?: string;
+}
+
+/** Every error that Espalier raises on purpose, except wrong arguments (`TypeError`, `RangeError`). */
+export class EspalierError extends Error {
+  override name = "EspalierError";
+  /** Stable word to switch on, e.g. `"token-out-of-range"`. */
+  readonly code: string;
+  declare readonly expected?: unknown;
+  declare readonly actual?: unknown;
+  declare readonly offset?: number;
+  declare readonly url?: string;
+  declare readonly file?: string;
+  declare readonly row?: number;
+  declare readonly column?: number;
+  declare readonly level?: number;
+  declare readonly token?: number;
+  declare readonly step?: number;
+  declare readonly section?: string;
+
+  constructor(code: string, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+    Object.assign(this, facts);
+  }
+}
+
+/** The rows given to the builder cannot become an index. */
+export class BuildInputError extends EspalierError {
+  override name = "BuildInputError";
+}
+
+/** The bytes are not an index that this version reads. */
+export class IndexFormatError extends EspalierError {
+  override name = "IndexFormatError";
+}
+
+/** The bytes were an index once: a digest or the structure does not agree. */
+export class IndexIntegrityError extends EspalierError {
+  override name = "IndexIntegrityError";
+}
+
+/** The object changed while it was read. */
+export class IndexChangedError extends EspalierError {
+  override name = "IndexChangedError";
+}
+
+/** Bytes could not be read or written. */
+export class StorageError extends EspalierError {
+  override name = "StorageError";
+}
+
+/** The asked-for backend cannot run here, or failed. */
+export class BackendError extends EspalierError {
+  override name = "BackendError";
+}
+
+/** The model returned something that is not logits for the rows it was shown. */
+export class ModelOutputError extends EspalierError {
+  override name = "ModelOutputError";
+}
+
+/** A size is beyond what the format or the machine can hold. */
+export class LimitError extends EspalierError {
+  override name = "LimitError";
+}
+
+/** Makes a `RangeError` that carries its facts like an {@linkcode EspalierError}. */
+export function rangeError(message: string, facts: ErrorFacts = {}): RangeError & ErrorFacts {
+  return Object.assign(new RangeError(message), facts);
+}
+
+/** Makes a `TypeError` that carries its facts like an {@linkcode EspalierError}. */
+export function typeError(message: string, facts: ErrorFacts = {}): TypeError & ErrorFacts {
+  return Object.assign(new TypeError(message), facts);
+}

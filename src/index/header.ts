@@ -1,0 +1,135 @@
+/** What the header of an index file says, and whether it can be true. */
+import { IndexFormatError } from "../errors.ts";
+import type { Header } from "../storage/safetensors.ts";
+import {
+  FORMAT_VERSION,
+  innerEdges,
+  type LevelShape,
+  MAX_LENGTH,
+  MAX_VOCAB,
+  planSections,
+  rowWords,
+} from "./layout.ts";
+
+/** Shape of a whole index. */
+export interface IndexShape {
+  /** Sequences. */
+  size: number;
+  vocabSize: number;
+  levels: LevelShape[];
+}
+
+const FORMAT = "espalier";
+
+/** `__metadata__` of the file, digests aside. */
+export function encodeShape(shape: IndexShape): Record<string, string> {
+  return { format: FORMAT, version: String(FORMAT_VERSION), index: JSON.stringify(shape) };
+}
+
+/**
+ * Reads the shape from a header and checks that counts, sizes and sections agree, so that no address
+ * derived from it leaves the data.
+ *
+ * @throws {IndexFormatError} if they do not, or if the version is another.
+ */
+export function decodeShape(header: Header): IndexShape {
+  const { format, version, index } = header.metadata;
+  if (format !== FORMAT) {
+    throw new IndexFormatError(
+      "not-an-index",
+      `Cannot read the index: this safetensors file is no Espalier index; build one with "cli build"`,
+      { expected: FORMAT, actual: format },
+    );
+  }
+  if (version !== String(FORMAT_VERSION)) {
+    throw new IndexFormatError(
+      "unknown-version",
+      `Cannot read the index: expected format version ${FORMAT_VERSION}, got ${version}; update Espalier or rebuild the index`,
+      { expected: String(FORMAT_VERSION), actual: version },
+    );
+  }
+  let shape: IndexShape;
+  try {
+    shape = JSON.parse(index);
+  } catch (cause) {
+    throw inconsistent("the shape is not JSON", {}, cause);
+  }
+  checkShape(shape);
+  const { sections, byteLength } = planSections(shape.levels);
+  if (byteLength !== header.dataByteLength || sections.length !== header.tensors.length) {
+    throw inconsistent("sections and levels differ", {
+      expected: byteLength,
+      actual: header.dataByteLength,
+    });
+  }
+  for (const [i, { name, offset, byteLength }] of sections.entries()) {
+    const tensor = header.tensors[i];
+    if (tensor.name !== name || tensor.offset !== offset || tensor.byteLength !== byteLength) {
+      throw inconsistent(`section "${name}" is not where its level needs it`, { section: name });
+    }
+  }
+  return shape;
+}
+
+function checkShape(shape: IndexShape): void {
+  const levels = shape?.levels;
+  if (!Array.isArray(levels) || levels.length < 1 || levels.length > MAX_LENGTH) {
+    throw inconsistent(`there are not 1 … ${MAX_LENGTH} levels`, { actual: levels?.length });
+  }
+  if (!isCount(shape.vocabSize, 2, MAX_VOCAB)) {
+    throw inconsistent(`vocabSize is not 2 … ${MAX_VOCAB}`, { actual: shape.vocabSize });
+  }
+  if (!levels.every((level) => typeof level === "object" && level !== null)) {
+    throw inconsistent("a level is missing");
+  }
+  let size = 0;
+  levels.forEach((level, d) => {
+    if (!isSoundLevel(level, d === 0 ? 1 : innerEdges(levels, d - 1), innerEdges(levels, d))) {
+      throw inconsistent(`the counts of level ${d} do not agree`, { level: d });
+    }
+    if (level.tokenMin + level.tokenCount > shape.vocabSize) {
+      throw inconsistent(`level ${d} has tokens outside the vocabulary`, {
+        level: d,
+        expected: shape.vocabSize,
+        actual: level.tokenMin + level.tokenCount - 1,
+      });
+    }
+    size += level.ends;
+  });
+  if (shape.size !== size || size >= 2 ** 32 - 1) {
+    throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
+  }
+}
+
+function isSoundLevel(level: LevelShape, states: number, inner: number): boolean {
+  const { edges, tokenMin, tokenCount, maxBranch, ends } = level;
+  const leaves = edges - inner;
+  return isCount(edges, 1, 2 ** 32 - 2) && isCount(level.states, 1, edges) &&
+    level.states === states && inner <= edges &&
+    isCount(tokenMin, 0, MAX_VOCAB) && isCount(tokenCount, 1, MAX_VOCAB) &&
+    isCount(maxBranch, 1, Math.min(tokenCount, edges)) && edges <= states * maxBranch &&
+    isCount(ends, leaves, edges) &&
+    level.inner === (inner > 0 && leaves > 0) && level.end === (ends > leaves) &&
+    (level.encoding === "bitmap"
+      ? level.starts === "bits" && states * rowWords(level) * 32 < 2 ** 32
+      : level.encoding === "packed" &&
+        (level.starts === "one" ? edges === states : level.starts === "bits" ||
+          level.starts === "list" && edges > states));
+}
+
+function isCount(value: unknown, least: number, most: number): boolean {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
+function inconsistent(
+  what: string,
+  facts: ConstructorParameters<typeof IndexFormatError>[2] = {},
+  cause?: unknown,
+): IndexFormatError {
+  return new IndexFormatError(
+    "inconsistent-header",
+    `Cannot read the index: ${what}; the file is damaged, rebuild it`,
+    facts,
+    { cause },
+  );
+}

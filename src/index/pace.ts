@@ -1,0 +1,44 @@
+/** Keeps long synchronous work polite: progress, abort, and a turn of the event loop now and then. */
+
+/** How the builder reports. */
+export interface PaceOptions {
+  signal?: AbortSignal;
+  onProgress?: (done: number, total?: number) => void;
+}
+
+const TURN_MS = 50;
+
+/** One per build. Work is so many passes over the rows; progress is told as rows of the whole. */
+export class Pace {
+  /** Passes over all rows, from here on; reading a stream is none. */
+  passes = 1;
+  #options: PaceOptions;
+  #lastTurn = performance.now();
+  #finished = -1;
+  #stage = "";
+
+  constructor(options: PaceOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Reports `done` of `total` rows of a pass (no total while reading a stream), lets timers run from time
+   * to time.
+   *
+   * @throws the reason of the signal, once it is aborted.
+   */
+  async tick(pass: string, done: number, total?: number): Promise<void> {
+    const { signal, onProgress } = this.#options;
+    if (pass !== this.#stage && total !== undefined) {
+      this.#finished++;
+      this.#stage = pass;
+    }
+    if (performance.now() - this.#lastTurn > TURN_MS) {
+      if (total === undefined) onProgress?.(done);
+      else onProgress?.(Math.floor((this.#finished * total + done) / this.passes), total);
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      this.#lastTurn = performance.now();
+    }
+    signal?.throwIfAborted();
+  }
+}

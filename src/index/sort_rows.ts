@@ -1,0 +1,407 @@
+/** Sorts rows in WASM: a matrix by packed keys, rows of mixed lengths by keys on a heap. */
+import { BuildInputError, LimitError } from "../errors.ts";
+import { WasmHeap } from "../wasm/heap.ts";
+import type { Pace } from "./pace.ts";
+import type { RowCursor, SequenceMatrix } from "./rows.ts";
+
+/** Rows go through WASM memory in chunks of about so many bytes. */
+const CHUNK_BYTES = 2 ** 20;
+/** Keys are dealt into buckets by so many top bits. */
+const BUCKET_BITS = 11;
+const BUCKETS = 2 ** BUCKET_BITS;
+/** Words of a record that sorts rows of mixed lengths: 3 of key, 1 address. */
+const HEAP_RECORD_WORDS = 4;
+
+interface SortOptions {
+  vocabSize: number;
+  /** Whether to remember which input row a record came from. */
+  keepRows: boolean;
+  wasm?: WebAssembly.Module;
+  pace: Pace;
+}
+
+/**
+ * Sorts a matrix. Memory beside the matrix: one record per row, which holds ceil(log2(range)) bits per column.
+ *
+ * @throws {BuildInputError} for a token outside the vocabulary.
+ * @throws {LimitError} if the records exceed 4 GiB.
+ */
+export async function sortMatrix(
+  { data, rows, length }: SequenceMatrix,
+  { vocabSize, keepRows, wasm, pace }: SortOptions,
+): Promise<RowCursor> {
+  const size = data.BYTES_PER_ELEMENT;
+  const bytes = new Uint8Array(data.buffer, data.byteOffset, rows * length * size);
+  const chunkRows = Math.max(1, Math.floor(CHUNK_BYTES / (length * size)));
+  const heap = await WasmHeap.create(4 * CHUNK_BYTES, wasm);
+  const chunk = heap.allocate(chunkRows * length * size);
+  const columns = heap.allocate(length * 8);
+
+  /** Copies chunk after chunk into the memory. */
+  const forEachChunk = async (stage: string, visit: (count: number, firstRow: number) => void) => {
+    for (let row = 0; row < rows; row += chunkRows) {
+      const count = Math.min(chunkRows, rows - row);
+      const from = row * length * size;
+      heap.u8(chunk, count * length * size).set(
+        bytes.subarray(from, from + count * length * size),
+      );
+      visit(count, row);
+      await pace.tick(stage, row + count, rows);
+    }
+  };
+
+  const bounds = heap.u32(columns, length * 2);
+  for (let column = 0; column < length; column++) bounds[2 * column] = 0xffffffff;
+  await forEachChunk("scan", (count, firstRow) => {
+    heap.exports.scanColumns(chunk, count, length, size, columns);
+    const limits = heap.u32(columns, length * 2);
+    for (let column = 0; column < length; column++) {
+      if (limits[2 * column + 1] >= vocabSize) {
+        throw findBadToken(data, length, firstRow, vocabSize);
+      }
+    }
+  });
+
+  const layout = keyLayout(heap.u32(columns, length * 2), length);
+  heap.u32(columns, length * 2).set(layout.columns);
+  const { keyWords } = layout;
+  const words = keyWords + (keepRows ? 1 : 0);
+  if (rows * words * 4 > 2 ** 32 - 16 * CHUNK_BYTES) throw tooManyRows(rows * words * 4);
+  const key = heap.allocate((words + 1) * 4);
+  const cursors = heap.allocate(BUCKETS * 4);
+  const records = heap.allocate(rows * words * 4);
+  const shift = 32 - BUCKET_BITS;
+  heap.u32(cursors, BUCKETS).fill(0);
+  heap.u32(key, words + 1).fill(0);
+  await forEachChunk("count", (count) => {
+    heap.exports.countBuckets(chunk, count, length, size, columns, key, shift, cursors);
+  });
+  const starts = toStarts(heap.u32(cursors, BUCKETS));
+  await forEachChunk("deal", (count, row) => {
+    heap.exports.dealRows(
+      chunk,
+      count,
+      length,
+      size,
+      columns,
+      key,
+      shift,
+      cursors,
+      records,
+      words,
+      keyWords,
+      row,
+    );
+  });
+  for (let bucket = 0; bucket < BUCKETS; bucket++) {
+    const from = starts[bucket];
+    const count = starts[bucket + 1] - from;
+    heap.exports.sortRecords(records + from * words * 4, count, words, keyWords, key);
+    await pace.tick("sort", starts[bucket + 1], rows);
+  }
+  return new KeyCursor(heap.u32(records, rows * words), rows, words, layout);
+}
+
+/** Turns counts into first records, in place; returns a copy with the total behind. */
+function toStarts(counts: Uint32Array): Float64Array {
+  const starts = new Float64Array(counts.length + 1);
+  for (let i = 0; i < counts.length; i++) {
+    starts[i + 1] = starts[i] + counts[i];
+    counts[i] = starts[i];
+  }
+  return starts;
+}
+
+interface KeyLayout {
+  /** { smallest token, bits } per column. */
+  columns: Uint32Array;
+  /** Bit at which each column starts. */
+  offsets: Uint32Array;
+  keyWords: number;
+}
+
+function keyLayout(bounds: Uint32Array, length: number): KeyLayout {
+  const columns = new Uint32Array(length * 2);
+  const offsets = new Uint32Array(length + 1);
+  for (let column = 0; column < length; column++) {
+    const least = bounds[2 * column];
+    const bits = 32 - Math.clz32(bounds[2 * column + 1] - least);
+    columns.set([least, bits], 2 * column);
+    offsets[column + 1] = offsets[column] + bits;
+  }
+  return { columns, offsets, keyWords: Math.max(1, Math.ceil(offsets[length] / 32)) };
+}
+
+/** Reads sorted keys back as tokens. */
+class KeyCursor implements RowCursor {
+  readonly count: number;
+  readonly tokens: Uint32Array;
+  length = 0;
+  shared = 0;
+  row = -1;
+  #next = 0;
+  #records: Uint32Array;
+  #words: number;
+  #keyWords: number;
+  #least: Uint32Array;
+  #bits: Uint32Array;
+  #offsets: Uint32Array;
+  /** Column in which each bit of the key stands. */
+  #columnOf: Uint16Array;
+
+  constructor(records: Uint32Array, count: number, words: number, layout: KeyLayout) {
+    const length = layout.offsets.length - 1;
+    this.count = count;
+    this.tokens = new Uint32Array(length);
+    this.#records = records;
+    this.#words = words;
+    this.#keyWords = layout.keyWords;
+    this.#least = layout.columns.filter((_, i) => i % 2 === 0);
+    this.#bits = layout.columns.filter((_, i) => i % 2 === 1);
+    this.#offsets = layout.offsets;
+    this.#columnOf = new Uint16Array(layout.keyWords * 32 + 1).fill(length);
+    for (let column = length - 1; column >= 0; column--) {
+      this.#columnOf.fill(column, layout.offsets[column], layout.offsets[column + 1]);
+    }
+  }
+
+  rewind(): void {
+    this.#next = 0;
+    this.length = 0;
+  }
+
+  next(): boolean {
+    const n = this.#next;
+    if (n >= this.count) return false;
+    const records = this.#records;
+    const at = n * this.#words;
+    let shared = 0;
+    if (n > 0) {
+      let word = 0;
+      let difference = 0;
+      while (word < this.#keyWords) {
+        difference = records[at + word] ^ records[at - this.#words + word];
+        if (difference !== 0) break;
+        word++;
+      }
+      shared = this.#columnOf[word * 32 + (difference === 0 ? 0 : Math.clz32(difference))];
+    }
+    const length = this.tokens.length;
+    for (let column = shared; column < length; column++) {
+      const bits = this.#bits[column];
+      const offset = this.#offsets[column];
+      const word = at + (offset >>> 5);
+      const end = (offset & 31) + bits;
+      let value = 0;
+      if (bits > 0) {
+        value = end <= 32
+          ? records[word] >>> (32 - end)
+          : (records[word] << (end - 32)) | (records[word + 1] >>> (64 - end));
+        value &= (1 << bits) - 1;
+      }
+      this.tokens[column] = value + this.#least[column];
+    }
+    this.row = this.#words > this.#keyWords ? records[at + this.#keyWords] : n;
+    this.shared = shared;
+    this.length = length;
+    this.#next = n + 1;
+    return true;
+  }
+}
+
+/** Finds the token that a scan has noticed. */
+function findBadToken(
+  data: SequenceMatrix["data"],
+  length: number,
+  firstRow: number,
+  vocabSize: number,
+): BuildInputError {
+  const at = data.findIndex((token, i) =>
+    i >= firstRow * length && (token < 0 || token >= vocabSize)
+  );
+  return badToken(Math.floor(at / length), at % length, data[at], vocabSize);
+}
+
+/** The error for a value that is no token. */
+export function badToken(
+  row: number,
+  column: number,
+  actual: unknown,
+  vocabSize: number,
+): BuildInputError {
+  return new BuildInputError(
+    "token-out-of-range",
+    `Cannot build: token ${
+      String(actual)
+    } in row ${row}, position ${column}, is not an integer in [0, ${vocabSize}); mend the row or raise vocabSize`,
+    {
+      row,
+      column,
+      expected: vocabSize,
+      actual,
+      token: typeof actual === "number" ? actual : undefined,
+    },
+  );
+}
+
+function tooManyRows(bytes: number): LimitError {
+  return new LimitError(
+    "too-many-rows",
+    `Cannot sort so many rows: their keys take ${bytes} bytes, at most 4 GiB fit; sort them elsewhere and pass "sorted: true"`,
+    { expected: 2 ** 32, actual: bytes },
+  );
+}
+
+/** Collects rows of mixed lengths as keys in WASM memory, then sorts them. */
+export class RowHeap {
+  #heap: WasmHeap;
+  #bits: number;
+  #start: number;
+  #end: number;
+  /** Next free word, as an index into `#words`. */
+  #next: number;
+  #words: Uint32Array;
+  #counts = new Uint32Array(BUCKETS);
+  count = 0;
+
+  private constructor(heap: WasmHeap, bits: number) {
+    this.#heap = heap;
+    this.#bits = bits;
+    this.#start = heap.allocate(CHUNK_BYTES);
+    this.#end = this.#start + CHUNK_BYTES;
+    this.#next = this.#start / 4;
+    this.#words = heap.u32(0, this.#end / 4);
+  }
+
+  static async create(vocabSize: number, wasm?: WebAssembly.Module): Promise<RowHeap> {
+    // Token t is code t + 1, and code 0 ends the row: prefixes sort before what continues them.
+    return new RowHeap(await WasmHeap.create(2 * CHUNK_BYTES, wasm), 32 - Math.clz32(vocabSize));
+  }
+
+  /** Adds the row `tokens[0, length)`, whose tokens have been checked. */
+  push(tokens: Uint32Array, length: number): void {
+    const size = Math.ceil((length + 1) * this.#bits / 32);
+    while ((this.#next + size + 1) * 4 > this.#end) {
+      const address = this.#heap.allocate(CHUNK_BYTES);
+      if (address !== this.#end) throw new Error("The row heap is not contiguous");
+      this.#end += CHUNK_BYTES;
+      this.#words = this.#heap.u32(0, this.#end / 4);
+    }
+    const words = this.#words;
+    const first = this.#next;
+    words[first] = size;
+    let at = first + 1;
+    let pending = 0;
+    let filled = 0;
+    for (let i = 0; i < length; i++) {
+      const code = tokens[i] + 1;
+      filled += this.#bits;
+      if (filled >= 32) {
+        filled -= 32;
+        words[at++] = pending | (code >>> filled);
+        pending = filled > 0 ? code << (32 - filled) : 0;
+      } else {
+        pending |= code << (32 - filled);
+      }
+    }
+    const end = first + 1 + size;
+    while (at < end) {
+      words[at++] = pending;
+      pending = 0;
+    }
+    this.#next = end;
+    this.#counts[words[first + 1] >>> (32 - BUCKET_BITS)]++;
+    this.count++;
+  }
+
+  /** Sorts all rows. */
+  async sort(keepRows: boolean, pace: Pace): Promise<RowCursor> {
+    const heap = this.#heap;
+    const recordWords = HEAP_RECORD_WORDS + (keepRows ? 1 : 0);
+    const records = heap.allocate(this.count * recordWords * 4);
+    const cursors = heap.allocate(BUCKETS * 4);
+    const room = heap.allocate(recordWords * 4);
+    heap.u32(cursors, BUCKETS).set(this.#counts);
+    const starts = toStarts(heap.u32(cursors, BUCKETS));
+    let from = this.#start;
+    const slice = 2 ** 16;
+    for (let row = 0; row < this.count; row += slice) {
+      const rows = Math.min(slice, this.count - row);
+      from = heap.exports.dealHeap(
+        from,
+        rows,
+        32 - BUCKET_BITS,
+        cursors,
+        records,
+        recordWords,
+        row,
+      ) >>> 0;
+      await pace.tick("deal", row + rows, this.count);
+    }
+    for (let bucket = 0; bucket < BUCKETS; bucket++) {
+      const first = starts[bucket];
+      const count = starts[bucket + 1] - first;
+      heap.exports.sortHeap(records + first * recordWords * 4, count, recordWords, room);
+      await pace.tick("sort", starts[bucket + 1], this.count);
+    }
+    return new HeapCursor(
+      heap.u32(0, heap.memory.buffer.byteLength / 4),
+      records / 4,
+      this.count,
+      recordWords,
+      this.#bits,
+    );
+  }
+}
+
+/** Reads rows from a sorted heap. */
+class HeapCursor implements RowCursor {
+  tokens = new Uint32Array(1024);
+  length = 0;
+  shared = 0;
+  row = -1;
+  #next = 0;
+
+  constructor(
+    readonly words: Uint32Array,
+    readonly records: number,
+    readonly count: number,
+    readonly recordWords: number,
+    readonly bits: number,
+  ) {}
+
+  rewind(): void {
+    this.#next = 0;
+    this.length = 0;
+  }
+
+  next(): boolean {
+    if (this.#next >= this.count) return false;
+    const record = this.records + this.#next * this.recordWords;
+    const { words, bits, tokens } = this;
+    let word = words[record + 3] / 4 + 1;
+    let used = 0;
+    let shared = 0;
+    let length = 0;
+    for (;; length++) {
+      const end = used + bits;
+      let code = end <= 32
+        ? words[word] >>> (32 - end)
+        : (words[word] << (end - 32)) | (words[word + 1] >>> (64 - end));
+      code &= 2 ** bits - 1;
+      used = end;
+      if (used >= 32) {
+        used -= 32;
+        word++;
+      }
+      if (code === 0) break;
+      if (shared === length && length < this.length && tokens[length] === code - 1) shared++;
+      else tokens[length] = code - 1;
+    }
+    this.row = this.recordWords > HEAP_RECORD_WORDS ? words[record + 4] : this.#next;
+    this.#next++;
+    this.shared = shared;
+    this.length = length;
+    return true;
+  }
+}

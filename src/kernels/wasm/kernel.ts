@@ -1,0 +1,304 @@
+/** The kernel on WASM SIMD: see asm/module/step.ts for the arithmetic. */
+import { ModelOutputError } from "../../errors.ts";
+import type { ConstraintIndex } from "../../index/constraint_index.ts";
+import { LEVEL_RECORD_BYTES, NONE } from "../../index/layout.ts";
+import type { IndexStorage } from "../../index/storage.ts";
+import { storageOf } from "../../index/constraint_index.ts";
+import {
+  BEAM_LIVE,
+  BEAM_STOPPABLE,
+  type Beams,
+  type Kernel,
+  type KernelSearch,
+  type Logits,
+  type SearchShape,
+} from "../kernel.ts";
+import { BEAM_FIELDS, SEARCH_FIELDS } from "./search_layout.ts";
+
+/** Logits that live elsewhere come in through a window of about so many bytes. */
+const WINDOW_BYTES = 2 ** 18;
+const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
+const CANDIDATE_BYTES = 16;
+
+/** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
+export class WasmKernel implements Kernel {
+  readonly backend = "wasm";
+  #index: ConstraintIndex;
+
+  constructor(index: ConstraintIndex) {
+    this.#index = index;
+    storageOf(index);
+  }
+
+  begin(shape: SearchShape): KernelSearch {
+    return new WasmSearch(storageOf(this.#index), shape);
+  }
+
+  [Symbol.dispose](): void {}
+}
+
+/** Words between candidates that are kept and those that wait to be sorted out. */
+function bufferSize(limit: number): number {
+  return 2 * limit + 64;
+}
+
+class WasmSearch implements KernelSearch {
+  step = 0;
+  #storage: IndexStorage;
+  #shape: SearchShape;
+  #maxLength: number;
+  /** Words of one beam array. */
+  #stride: number;
+  #workspace: number;
+  #isDisposed = false;
+  /** Addresses in the workspace. */
+  #record: number;
+  #input: number;
+  #output: number;
+  #tokens: number;
+  #parents: number;
+  #filters: number;
+  /** Logits: made when they are first asked for. */
+  #out: number | undefined;
+  #window: number | undefined;
+
+  constructor(storage: IndexStorage, shape: SearchShape) {
+    const { batchSize: B, beamSize: M, rowWidth: W, tokensPerBeam, filters } = shape;
+    const { levels } = storage.shape;
+    this.#storage = storage;
+    this.#shape = shape;
+    this.#maxLength = levels.length;
+    this.#stride = B * M;
+    const maxBranch = levels.reduce((most, level) => Math.max(most, level.maxBranch), 0);
+    const perBeam = tokensPerBeam !== undefined && tokensPerBeam < M ? tokensPerBeam : 0;
+
+    // Lay the workspace out, then reserve it in one piece.
+    let bytes = 0;
+    const place = (size: number) => {
+      const offset = bytes;
+      bytes += Math.ceil(size / 64) * 64 + 64;
+      return offset;
+    };
+    const beamBytes = BEAM_FIELDS.length * this.#stride * 4;
+    const offsets = {
+      record: place(SEARCH_FIELDS.length * 4),
+      input: place(beamBytes),
+      output: place(beamBytes),
+      tokens: place(this.#stride * 4),
+      parents: place(this.#stride * 4),
+      buffer: place(bufferSize(M) * CANDIDATE_BYTES),
+      rowBuffer: place(perBeam ? bufferSize(perBeam) * CANDIDATE_BYTES : 0),
+      scratch: place(W * 4 + 128),
+      gather: place((maxBranch + 1) * 4),
+      begins: place(M * 4),
+      ends: place(M * 4),
+      touched: place(M * 4),
+      inverses: place((this.#maxLength + 2) * 4),
+      filters: place(filters ? B * 8 : 0),
+    };
+    const { heap } = storage;
+    const base = this.#workspace = heap.allocate(bytes);
+    this.#record = base + offsets.record;
+    this.#input = base + offsets.input;
+    this.#output = base + offsets.output;
+    this.#tokens = base + offsets.tokens;
+    this.#parents = base + offsets.parents;
+    this.#filters = base + offsets.filters;
+    const inverses = heap.f32(base + offsets.inverses, this.#maxLength + 2);
+    for (let length = 0; length < inverses.length; length++) {
+      inverses[length] = length === 0 ? 1 : length ** -shape.lengthPenalty;
+    }
+    this.#set({
+      BEAMS: M,
+      WIDTH: W,
+      MODE: MODES[shape.normalize],
+      END_TOKEN: shape.endToken ?? NONE,
+      PAD_TOKEN: shape.padToken,
+      TOKENS_PER_BEAM: perBeam,
+      BEAM_STRIDE: this.#stride * 4,
+      TOKENS_OUT: this.#tokens,
+      PARENTS_OUT: this.#parents,
+      BUFFER: base + offsets.buffer,
+      BUFFER_SIZE: bufferSize(M),
+      ROW_BUFFER: base + offsets.rowBuffer,
+      ROW_BUFFER_SIZE: bufferSize(perBeam),
+      SCRATCH: base + offsets.scratch,
+      GATHER: base + offsets.gather,
+      ROW_BEGINS: base + offsets.begins,
+      ROW_ENDS: base + offsets.ends,
+      ROW_TOUCHED: base + offsets.touched,
+      INVERSES: base + offsets.inverses,
+      FILTERS: filters ? this.#filters : 0,
+    });
+    const root = this.#view(this.#input);
+    root.scores.fill(-Infinity).fill(0, 0, B);
+    root.states.fill(NONE).fill(0, 0, B);
+    root.edges.fill(NONE);
+    root.lengths.fill(0);
+    root.status.fill(0).fill(BEAM_LIVE, 0, B);
+  }
+
+  get rows(): number {
+    return this.step === 0 ? this.#shape.batchSize : this.#stride;
+  }
+
+  get isLive(): boolean {
+    const { status } = this.#view(this.#input);
+    for (let i = 0; i < status.length; i++) {
+      if (status[i] & (BEAM_LIVE | BEAM_STOPPABLE)) return true;
+    }
+    return false;
+  }
+
+  tokens(): Uint32Array<ArrayBuffer> {
+    return this.step === 0 ? new Uint32Array() : this.#words(this.#tokens).slice();
+  }
+
+  parents(): Uint32Array<ArrayBuffer> {
+    return this.step === 0 ? new Uint32Array() : this.#words(this.#parents).slice();
+  }
+
+  out(): Float32Array<ArrayBuffer> {
+    const { heap } = this.#storage;
+    const { rowWidth } = this.#shape;
+    // Sized for every later step at once: growing again would detach the view of another search.
+    this.#out ??= heap.allocate(this.#stride * rowWidth * 4 + 128);
+    return heap.f32(this.#out, this.rows * rowWidth);
+  }
+
+  advance(logits: Logits): void {
+    const { heap } = this.#storage;
+    const { rowWidth, filters } = this.#shape;
+    const rows = this.rows;
+    this.#checkLogits(logits, rows * rowWidth);
+    this.#set({
+      LEVEL: this.step < this.#maxLength ? this.#storage.table + this.step * LEVEL_RECORD_BYTES : 0,
+      STEP: this.step,
+      ROWS_PER_BATCH: this.step === 0 ? 1 : this.#shape.beamSize,
+      INPUT: this.#input,
+      OUTPUT: this.#output,
+    });
+    if (filters) {
+      const addresses = heap.u32(this.#filters, filters.length * 2);
+      filters.forEach((filter, batch) => {
+        addresses[2 * batch] = filter?.edges[this.step] ?? 0;
+        addresses[2 * batch + 1] = filter?.ends[this.step] ?? 0;
+      });
+    }
+    if (logits.buffer === heap.memory.buffer && logits instanceof Float32Array) {
+      this.#stepRows(0, rows, logits.byteOffset, false);
+    } else {
+      this.#stepThroughWindow(logits, rows);
+    }
+    [this.#input, this.#output] = [this.#output, this.#input];
+    this.step++;
+  }
+
+  beams(): Beams {
+    const { scores, states, edges, lengths, status } = this.#view(this.#input);
+    return {
+      scores: scores.slice(),
+      states: states.slice(),
+      edges: edges.slice(),
+      lengths: lengths.slice(),
+      status: status.slice(),
+    };
+  }
+
+  load(step: number, beams: Beams): void {
+    this.step = step;
+    const view = this.#view(this.#input);
+    view.scores.set(beams.scores);
+    view.states.set(beams.states);
+    view.edges.set(beams.edges);
+    view.lengths.set(beams.lengths);
+    view.status.set(beams.status);
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    const { heap } = this.#storage;
+    heap.free(this.#workspace);
+    if (this.#out !== undefined) heap.free(this.#out);
+    if (this.#window !== undefined) heap.free(this.#window);
+  }
+
+  #checkLogits(logits: Logits, expected: number): void {
+    const step = this.step;
+    const isFloat16 = "Float16Array" in globalThis && logits instanceof Float16Array;
+    if (!(logits instanceof Float32Array || logits instanceof Uint16Array || isFloat16)) {
+      throw new ModelOutputError(
+        "bad-logits",
+        `Cannot search: at step ${step} the model returned no Float32Array, Float16Array or Uint16Array (f16 bits)`,
+        {
+          step,
+          expected: "Float32Array",
+          actual: Object.prototype.toString.call(logits),
+        },
+      );
+    }
+    if (logits.length === expected) return;
+    const isDetached = logits.length === 0 && (logits.buffer as ArrayBuffer).detached;
+    throw new ModelOutputError(
+      isDetached ? "detached-logits" : "bad-logits-length",
+      isDetached
+        ? `Cannot search: at step ${step} the model returned a view that memory growth has detached; read "input.out" again after every await`
+        : `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${this.rows} rows of ${this.#shape.rowWidth})`,
+      { step, expected, actual: logits.length },
+    );
+  }
+
+  /** Copies logits through a window of a few rows. */
+  #stepThroughWindow(logits: Logits, rows: number): void {
+    const { heap } = this.#storage;
+    const { rowWidth } = this.#shape;
+    const isHalf = logits.BYTES_PER_ELEMENT === 2;
+    // Sized in single-precision rows, so that it serves any later step as well.
+    const windowRows = Math.max(1, Math.floor(WINDOW_BYTES / (rowWidth * 4)));
+    this.#window ??= heap.allocate(windowRows * rowWidth * 4 + 128);
+    const bits = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
+    const rowBytes = rowWidth * logits.BYTES_PER_ELEMENT;
+    for (let row = 0; row < rows; row += windowRows) {
+      const count = Math.min(windowRows, rows - row);
+      heap.u8(this.#window, count * rowBytes)
+        .set(bits.subarray(row * rowBytes, (row + count) * rowBytes));
+      this.#stepRows(row, count, this.#window, isHalf);
+    }
+  }
+
+  #stepRows(first: number, rows: number, address: number, isHalf: boolean): void {
+    const { exports } = this.#storage.heap;
+    const bad = exports.stepRows(this.#record, first, rows, address, Number(isHalf)) >>> 0;
+    if (bad === NONE) return;
+    throw new ModelOutputError(
+      "infinite-logit",
+      `Cannot search: at step ${this.step} a logit of row ${bad} is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
+      { step: this.step, row: bad, actual: Infinity },
+    );
+  }
+
+  #set(fields: Partial<Record<typeof SEARCH_FIELDS[number], number>>): void {
+    const record = this.#storage.heap.u32(this.#record, SEARCH_FIELDS.length);
+    for (let i = 0; i < SEARCH_FIELDS.length; i++) {
+      const value = fields[SEARCH_FIELDS[i]];
+      if (value !== undefined) record[i] = value;
+    }
+  }
+
+  #words(address: number): Uint32Array<ArrayBuffer> {
+    return this.#storage.heap.u32(address, this.#stride);
+  }
+
+  #view(address: number): Beams {
+    const { heap } = this.#storage;
+    const bytes = this.#stride * 4;
+    return {
+      scores: heap.f32(address, this.#stride),
+      states: heap.u32(address + bytes, this.#stride),
+      edges: heap.u32(address + 2 * bytes, this.#stride),
+      lengths: heap.u32(address + 3 * bytes, this.#stride),
+      status: heap.u32(address + 4 * bytes, this.#stride),
+    };
+  }
+}

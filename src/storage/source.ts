@@ -1,0 +1,118 @@
+/** Where index bytes come from, and how they become a stream of chunks. */
+import { StorageError, typeError } from "../errors.ts";
+
+/**
+ * Anything with ranges: implement it to read from a store of your own.
+ *
+ * `read()` without a range streams everything; `end` is exclusive.
+ */
+export interface ByteSource {
+  /** Size of the whole, if known. */
+  readonly byteLength?: number;
+  read(
+    range?: { start: number; end?: number },
+    signal?: AbortSignal,
+  ): Promise<ReadableStream<Uint8Array>>;
+}
+
+/** What an index can be opened from. Strings and URLs are fetched with one GET (`file:` too, in Deno). */
+export type IndexSource =
+  | string
+  | URL
+  | Request
+  | Response
+  | Blob
+  | ArrayBuffer
+  | Uint8Array
+  | ReadableStream<Uint8Array>
+  | ByteSource;
+
+/** An opened source: bytes in order, and how many, where that is known. */
+export interface OpenedSource {
+  chunks: AsyncIterable<Uint8Array>;
+  byteLength?: number;
+}
+
+/**
+ * Opens a source for one pass.
+ *
+ * @throws {StorageError} if it cannot be fetched. Messages carry the address without user and query.
+ * @throws {TypeError} if the source is of no known kind.
+ */
+export async function openSource(
+  source: IndexSource,
+  options: { signal?: AbortSignal; fetch?: typeof fetch },
+): Promise<OpenedSource> {
+  if (source instanceof ArrayBuffer) return memory(new Uint8Array(source));
+  if (source instanceof Uint8Array) return memory(source);
+  if (source instanceof ReadableStream) return { chunks: source };
+  if (source instanceof Blob) return { chunks: source.stream(), byteLength: source.size };
+  if (source instanceof Response) return fromResponse(source);
+  if (typeof source === "string" || source instanceof URL || source instanceof Request) {
+    return await fromNetwork(source, options);
+  }
+  if (typeof (source as ByteSource | undefined)?.read === "function") {
+    return {
+      chunks: await source.read(undefined, options.signal),
+      byteLength: source.byteLength,
+    };
+  }
+  throw typeError(
+    "Cannot open an index from this: expected a URL, Request, Response, Blob, bytes, ReadableStream or ByteSource",
+    { actual: Object.prototype.toString.call(source) },
+  );
+}
+
+function memory(bytes: Uint8Array): OpenedSource {
+  return {
+    chunks: (async function* () {
+      yield await Promise.resolve(bytes);
+    })(),
+    byteLength: bytes.length,
+  };
+}
+
+async function fromNetwork(
+  source: string | URL | Request,
+  { signal, fetch = globalThis.fetch }: { signal?: AbortSignal; fetch?: typeof globalThis.fetch },
+): Promise<OpenedSource> {
+  const address = source instanceof Request ? source.url : String(source);
+  if (!URL.canParse(address)) {
+    throw typeError(
+      `Cannot open "${address}": it is not an absolute URL; for a file use new URL(path, import.meta.url)`,
+      { actual: address },
+    );
+  }
+  const url = withoutSecrets(address);
+  let response: Response;
+  try {
+    response = await fetch(source, { signal });
+  } catch (cause) {
+    signal?.throwIfAborted();
+    throw new StorageError("fetch-failed", `Cannot fetch ${url}`, { url }, { cause });
+  }
+  return fromResponse(response, url);
+}
+
+function fromResponse(response: Response, url = withoutSecrets(response.url)): OpenedSource {
+  if (!response.ok || !response.body) {
+    response.body?.cancel();
+    throw new StorageError(
+      "http-status",
+      `Cannot fetch ${url || "the index"}: expected status 200 with a body, got ${response.status}`,
+      { url, expected: 200, actual: response.status },
+    );
+  }
+  // The length says nothing where the body was compressed on the way.
+  const length = response.headers.has("content-encoding")
+    ? null
+    : response.headers.get("content-length");
+  return { chunks: response.body, byteLength: length === null ? undefined : Number(length) };
+}
+
+/** An address for messages: no user, password, query or fragment. */
+function withoutSecrets(address: string): string {
+  if (!URL.canParse(address)) return "";
+  const { protocol, host, pathname } = new URL(address);
+  return `${protocol}//${host}${pathname}`;
+}

@@ -1,0 +1,120 @@
+/** One WASM memory with an instance over it, and who uses which part of it. */
+import { LimitError } from "../errors.ts";
+import { compiledModule, type WasmExports } from "./module.ts";
+
+const PAGE = 65536;
+const MAX_BYTES = 2 ** 32;
+const ALIGNMENT = 256;
+/** SIMD loops read a few words past the end of what they work on. */
+const SLACK = 256;
+
+const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+
+/**
+ * A memory of up to 4 GiB. Everything that the kernels touch lives in one heap: an index, its workspaces,
+ * its filters. Growing detaches views: take them afresh after anything that may allocate.
+ */
+export class WasmHeap {
+  readonly memory: WebAssembly.Memory;
+  readonly exports: WasmExports;
+  /** Free ranges [start, end), ascending, never adjacent; beyond `#end` everything is free. */
+  #free: [start: number, end: number][] = [];
+  #end: number;
+  #sizes = new Map<number, number>();
+
+  private constructor(memory: WebAssembly.Memory, instance: WebAssembly.Instance) {
+    this.memory = memory;
+    this.exports = instance.exports as unknown as WasmExports;
+    this.#end = aligned(this.exports.heapBase());
+  }
+
+  /** @param bytes room to make at once, so that the memory need not grow for it. */
+  static async create(bytes: number, module?: WebAssembly.Module): Promise<WasmHeap> {
+    const initial = Math.min(Math.ceil((bytes + SLACK + 2 * ALIGNMENT) / PAGE) + 1, 65536);
+    let memory: WebAssembly.Memory;
+    try {
+      memory = new WebAssembly.Memory({ initial, maximum: 65536 });
+    } catch (cause) {
+      throw outOfMemory(initial * PAGE, cause);
+    }
+    const instance = await WebAssembly.instantiate(module ?? await compiledModule(), {
+      env: { memory, abort: unreachable },
+    });
+    return new WasmHeap(memory, instance);
+  }
+
+  /**
+   * Reserves `bytes`, aligned to 256, content undefined. May grow the memory, which detaches views.
+   *
+   * @throws {LimitError} if the memory cannot grow any more; nothing is reserved then.
+   */
+  allocate(bytes: number): number {
+    const size = aligned(Math.max(bytes, 1));
+    const index = this.#free.findIndex(([start, end]) => end - start >= size);
+    if (index >= 0) {
+      const range = this.#free[index];
+      const address = range[0];
+      range[0] += size;
+      if (range[0] === range[1]) this.#free.splice(index, 1);
+      this.#sizes.set(address, size);
+      return address;
+    }
+    const address = this.#end;
+    const end = address + size;
+    const missing = end + SLACK - this.memory.buffer.byteLength;
+    if (end + SLACK > MAX_BYTES) throw outOfMemory(end);
+    if (missing > 0) {
+      try {
+        this.memory.grow(Math.ceil(missing / PAGE));
+      } catch (cause) {
+        throw outOfMemory(end, cause);
+      }
+    }
+    this.#end = end;
+    this.#sizes.set(address, size);
+    return address;
+  }
+
+  /** Gives back what {@linkcode allocate} returned. */
+  free(address: number): void {
+    const size = this.#sizes.get(address);
+    if (size === undefined) throw new Error(`Cannot free ${address}: it is not allocated`);
+    this.#sizes.delete(address);
+    let start = address;
+    let end = address + size;
+    const next = this.#free.findIndex(([other]) => other > address);
+    let at = next < 0 ? this.#free.length : next;
+    if (at < this.#free.length && this.#free[at][0] === end) end = this.#free.splice(at, 1)[0][1];
+    if (at > 0 && this.#free[at - 1][1] === start) start = this.#free.splice(--at, 1)[0][0];
+    if (end === this.#end) this.#end = start;
+    else this.#free.splice(at, 0, [start, end]);
+  }
+
+  /** View of `length` bytes at an address, valid until the memory grows. */
+  u8(address: number, length: number): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(this.memory.buffer as ArrayBuffer, address, length);
+  }
+
+  /** View of `length` words at an address, valid until the memory grows. */
+  u32(address: number, length: number): Uint32Array<ArrayBuffer> {
+    return new Uint32Array(this.memory.buffer as ArrayBuffer, address, length);
+  }
+
+  /** View of `length` floats at an address, valid until the memory grows. */
+  f32(address: number, length: number): Float32Array<ArrayBuffer> {
+    return new Float32Array(this.memory.buffer as ArrayBuffer, address, length);
+  }
+}
+
+function outOfMemory(bytes: number, cause?: unknown): LimitError {
+  return new LimitError(
+    "out-of-memory",
+    `Cannot grow the WASM memory to ${bytes} bytes: use a smaller index, fewer beams, or fewer searches at once`,
+    { expected: MAX_BYTES, actual: bytes },
+    { cause },
+  );
+}
+
+function unreachable(): never {
+  throw new Error("The WASM module aborted");
+}

@@ -1,0 +1,87 @@
+/** The one WASM module: compiled once per process, instantiated once per memory. */
+import { MODULE_BASE64 } from "./module.gen.ts";
+
+/** What the module exports; addresses are bytes in its memory. See asm/module for each function. */
+export interface WasmExports {
+  heapBase(): number;
+  sampleBits(words: number, bits: number, ranks: number, selects: number): number;
+  walk(levels: number, count: number, tokens: number, length: number, out: number): number;
+  ordinalOfEdge(level: number, edge: number): number;
+  spellEdge(levels: number, depth: number, edge: number, out: number): number;
+  spell(levels: number, count: number, ordinal: number, out: number): number;
+  children(level: number, state: number, out: number): number;
+  hasToken(level: number, token: number): number;
+  verifyLevel(level: number): number;
+  isZero(from: number, to: number): number;
+  logSumExp(row: number, n: number): number;
+  rowMax(row: number, n: number): number;
+  widen(source: number, target: number, n: number): void;
+  stepRows(search: number, first: number, rows: number, logits: number, half: number): number;
+  scanColumns(rows: number, count: number, length: number, size: number, bounds: number): void;
+  countBuckets(
+    rows: number,
+    count: number,
+    length: number,
+    size: number,
+    columns: number,
+    key: number,
+    shift: number,
+    counts: number,
+  ): void;
+  dealRows(
+    rows: number,
+    count: number,
+    length: number,
+    size: number,
+    columns: number,
+    key: number,
+    shift: number,
+    cursors: number,
+    records: number,
+    words: number,
+    keyWords: number,
+    firstRow: number,
+  ): void;
+  dealHeap(
+    heap: number,
+    count: number,
+    shift: number,
+    cursors: number,
+    records: number,
+    words: number,
+    firstRow: number,
+  ): number;
+  sortRecords(
+    records: number,
+    count: number,
+    words: number,
+    keyWords: number,
+    room: number,
+  ): void;
+  sortHeap(records: number, count: number, words: number, room: number): void;
+}
+
+let compiled: WebAssembly.Module | undefined;
+let compiling: Promise<WebAssembly.Module> | undefined;
+
+/**
+ * The compiled module, from the bytes that come with this code. Platforms that refuse to compile from bytes
+ * (Workers) import the module themselves and pass it as `wasm`.
+ */
+export async function compiledModule(): Promise<WebAssembly.Module> {
+  if (compiled) return compiled;
+  try {
+    compiling ??= WebAssembly.compile(moduleBytes());
+    return compiled = await compiling;
+  } finally {
+    compiling = undefined;
+  }
+}
+
+/** Bytes of the module, for platforms and tests that compile it themselves. */
+export function moduleBytes(): Uint8Array<ArrayBuffer> {
+  const text = atob(MODULE_BASE64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
+}
