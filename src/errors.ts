@@ -31,21 +31,32 @@ export interface ErrorFacts {
 
 /** Every error that Espalier raises on purpose, except wrong arguments (`TypeError`, `RangeError`). */
 export class EspalierError extends Error {
-  override name = "EspalierError";
   /** Stable word to switch on, e.g. `"token-out-of-range"`. */
   readonly code: string;
+  /** What would have been accepted. */
   declare readonly expected?: unknown;
+  /** What was found instead. */
   declare readonly actual?: unknown;
+  /** Byte offset in the file or stream. */
   declare readonly offset?: number;
+  /** Address that was read, without credentials. */
   declare readonly url?: string;
+  /** File that was read or written. */
   declare readonly file?: string;
+  /** Row of the input or of the logits, from 0. */
   declare readonly row?: number;
+  /** Position in the row, from 0. */
   declare readonly column?: number;
+  /** Level of the index, from 0. */
   declare readonly level?: number;
+  /** Token at fault. */
   declare readonly token?: number;
+  /** Step of the search, from 0. */
   declare readonly step?: number;
+  /** Section of the index file. */
   declare readonly section?: string;
 
+  /** A code, a sentence that says what to do, and the facts. */
   constructor(code: string, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
     super(message, options);
     this.code = code;
@@ -54,43 +65,43 @@ export class EspalierError extends Error {
 }
 
 /** The rows given to the builder cannot become an index. */
-export class BuildInputError extends EspalierError {
-  override name = "BuildInputError";
-}
+export class BuildInputError extends EspalierError {}
 
 /** The bytes are not an index that this version reads. */
-export class IndexFormatError extends EspalierError {
-  override name = "IndexFormatError";
-}
+export class IndexFormatError extends EspalierError {}
 
 /** The bytes were an index once: a digest or the structure does not agree. */
-export class IndexIntegrityError extends EspalierError {
-  override name = "IndexIntegrityError";
-}
+export class IndexIntegrityError extends EspalierError {}
 
 /** The object changed while it was read. */
-export class IndexChangedError extends EspalierError {
-  override name = "IndexChangedError";
-}
+export class IndexChangedError extends EspalierError {}
 
 /** Bytes could not be read or written. */
-export class StorageError extends EspalierError {
-  override name = "StorageError";
-}
+export class StorageError extends EspalierError {}
 
 /** The asked-for backend cannot run here, or failed. */
-export class BackendError extends EspalierError {
-  override name = "BackendError";
-}
+export class BackendError extends EspalierError {}
 
 /** The model returned something that is not logits for the rows it was shown. */
-export class ModelOutputError extends EspalierError {
-  override name = "ModelOutputError";
-}
+export class ModelOutputError extends EspalierError {}
 
 /** A size is beyond what the format or the machine can hold. */
-export class LimitError extends EspalierError {
-  override name = "LimitError";
+export class LimitError extends EspalierError {}
+
+// Set by hand: bundlers shorten the names of classes.
+const CLASSES = {
+  EspalierError,
+  BuildInputError,
+  IndexFormatError,
+  IndexIntegrityError,
+  IndexChangedError,
+  StorageError,
+  BackendError,
+  ModelOutputError,
+  LimitError,
+};
+for (const [name, { prototype }] of Object.entries(CLASSES)) {
+  Object.defineProperty(prototype, "name", { value: name });
 }
 
 /** Makes a `RangeError` that carries its facts like an {@linkcode EspalierError}. */

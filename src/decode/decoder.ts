@@ -52,17 +52,18 @@ export interface Decoder extends Disposable {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { buildIndex } from "@espalier/espalier/build";
  * import { createDecoder } from "@espalier/espalier";
  *
  * using index = await buildIndex([[1, 2], [1, 3], [2, 0]], { vocabSize: 4 });
  * using decoder = await createDecoder(index);
- * // A model that likes high tokens: what it likes best, 3 3, is not in the set.
+ * // A model that likes high tokens: 3 3, which it likes best, is not in the set.
  * const { sequences } = await decoder.beamSearch(({ rows, out }) => {
  *   for (let row = 0; row < rows; row++) out.set([0, 1, 2, 3], row * 4);
  *   return out;
  * }, { beamSize: 2 });
- * console.assert(sequences.join() === "1,3,2,0");
+ * assert(sequences.join() === "1,3,1,2");
  * ```
  */
 export function createDecoder(
@@ -76,9 +77,9 @@ function chooseKernel(
   index: ConstraintIndex,
   { backend = "auto" }: DecoderOptions,
 ): [Kernel, string] {
-  if (backend === "wasm") return [new WasmKernel(index), "asked for"];
+  if (backend === "wasm") return [new WasmKernel(storageOf(index)), "asked for"];
   if (backend === "auto") {
-    return [new WasmKernel(index), "this version has no other backend"];
+    return [new WasmKernel(storageOf(index)), "this version has no other backend"];
   }
   if (backend === "webgpu") {
     throw new BackendError(

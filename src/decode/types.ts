@@ -26,8 +26,9 @@ export interface ModelInput {
   /** [rows] row of the previous step that each row continues; empty at step 0. Yours to keep. */
   readonly parents: Uint32Array;
   /**
-   * [rows, W] memory of the search, to write logits into and return without a copy. Holds leftovers at
-   * first. Read it afresh after an `await`: growing memory detaches earlier views.
+   * [rows, W] memory of the search, to fill with logits and return without a copy. Holds leftovers at first.
+   * Read it afresh after an `await`: growing memory detaches earlier views, and what is written to those is
+   * lost (which is noticed).
    */
   readonly out: Float32Array;
 }

@@ -56,12 +56,13 @@ export interface BuildOptions {
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { buildIndex } from "@espalier/espalier/build";
  *
  * const data = Uint16Array.of(7, 1, 7, 2, 3, 3);
  * using index = await buildIndex({ data, rows: 3, length: 2 }, { vocabSize: 8 });
- * console.assert(index.size === 3);
- * console.assert(index.sequenceAt(0).join() === "3,3");
+ * assert(index.size === 3);
+ * assert(index.sequenceAt(0).join() === "3,3");
  * ```
  */
 export async function buildIndex(

@@ -71,14 +71,15 @@ let access: (index: ConstraintIndex) => IndexStorage;
  *
  * @example
  * ```ts
+ * import assert from "node:assert/strict";
  * import { buildIndex } from "@espalier/espalier/build";
  * import { ConstraintIndex } from "@espalier/espalier";
  *
  * using built = await buildIndex([[1, 2, 3], [1, 2, 5], [4, 0, 0]], { vocabSize: 8 });
  * using index = await ConstraintIndex.open(built.toBytes());
- * console.assert(index.has([1, 2, 5]) && !index.has([1, 2, 4]));
- * console.assert(index.allowedTokens([1, 2]).join() === "3,5");
- * console.assert(index.ordinalOf([4, 0, 0]) === 2);
+ * assert(index.has([1, 2, 5]) && !index.has([1, 2, 4]));
+ * assert(index.allowedTokens([1, 2]).join() === "3,5");
+ * assert(index.ordinalOf([4, 0, 0]) === 2);
  * ```
  */
 export class ConstraintIndex implements Disposable {

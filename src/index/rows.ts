@@ -25,7 +25,9 @@ export interface RowCursor {
 export interface SequenceMatrix {
   /** [rows, length] */
   data: Uint8Array | Uint16Array | Uint32Array | Int32Array;
+  /** How many sequences. */
   rows: number;
+  /** Tokens in each, 1 … 1024. */
   length: number;
 }
 

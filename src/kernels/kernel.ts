@@ -86,12 +86,16 @@ export interface KernelSearch extends Disposable {
   tokens(): Uint32Array<ArrayBuffer>;
   /** [rows] row of the step before that each row continues; empty at step 0. A copy. */
   parents(): Uint32Array<ArrayBuffer>;
-  /** [rows, W] memory for logits that `advance` reads without a copy. Valid until memory grows. */
+  /**
+   * [rows, W] memory for logits that `advance` reads without a copy. Valid until memory grows; rows that are
+   * not written after that are noticed.
+   */
   out(): Float32Array<ArrayBuffer>;
   /**
    * Runs one step. Rows without a live beam are not looked at.
    *
-   * @throws {ModelOutputError} if a live row has a logit of +infinity, or there are not rows·W logits.
+   * @throws {ModelOutputError} if a live row has a logit of +infinity, there are not rows·W logits, or a
+   * live row of `out` was not written.
    */
   advance(logits: Logits): void;
   /** The beams as they stand. Copies. */

@@ -1,14 +1,11 @@
 /** Where index bytes come from, and how they become a stream of chunks. */
 import { StorageError, typeError } from "../errors.ts";
 
-/**
- * Anything with ranges: implement it to read from a store of your own.
- *
- * `read()` without a range streams everything; `end` is exclusive.
- */
+/** Anything with ranges: implement it to read from a store of your own. */
 export interface ByteSource {
   /** Size of the whole, if known. */
   readonly byteLength?: number;
+  /** Streams a range of bytes, `end` exclusive, or everything. */
   read(
     range?: { start: number; end?: number },
     signal?: AbortSignal,
@@ -45,15 +42,15 @@ export async function openSource(
 ): Promise<OpenedSource> {
   if (source instanceof ArrayBuffer) return memory(new Uint8Array(source));
   if (source instanceof Uint8Array) return memory(source);
-  if (source instanceof ReadableStream) return { chunks: source };
-  if (source instanceof Blob) return { chunks: source.stream(), byteLength: source.size };
+  if (source instanceof ReadableStream) return { chunks: read(source) };
+  if (source instanceof Blob) return { chunks: read(source.stream()), byteLength: source.size };
   if (source instanceof Response) return fromResponse(source);
   if (typeof source === "string" || source instanceof URL || source instanceof Request) {
     return await fromNetwork(source, options);
   }
   if (typeof (source as ByteSource | undefined)?.read === "function") {
     return {
-      chunks: await source.read(undefined, options.signal),
+      chunks: read(await source.read(undefined, options.signal)),
       byteLength: source.byteLength,
     };
   }
@@ -61,6 +58,37 @@ export async function openSource(
     "Cannot open an index from this: expected a URL, Request, Response, Blob, bytes, ReadableStream or ByteSource",
     { actual: Object.prototype.toString.call(source) },
   );
+}
+
+/** Bytes that a byte stream is asked for at a time. */
+const READ_BYTES = 2 ** 18;
+
+/**
+ * Reads a stream. A byte stream fills one buffer over and over: chunks are valid until the next, and no
+ * garbage as large as the index piles up.
+ */
+async function* read(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = stream.getReader({ mode: "byob" });
+  } catch {
+    yield* stream; // not a byte stream
+    return;
+  }
+  let buffer = new ArrayBuffer(READ_BYTES);
+  let isDone = false;
+  try {
+    while (true) {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      isDone = done;
+      if (done) return;
+      yield value;
+      buffer = value.buffer;
+    }
+  } finally {
+    if (!isDone) await reader.cancel().catch(() => {});
+    reader.releaseLock();
+  }
 }
 
 function memory(bytes: Uint8Array): OpenedSource {
@@ -107,7 +135,7 @@ function fromResponse(response: Response, url = withoutSecrets(response.url)): O
   const length = response.headers.has("content-encoding")
     ? null
     : response.headers.get("content-length");
-  return { chunks: response.body, byteLength: length === null ? undefined : Number(length) };
+  return { chunks: read(response.body), byteLength: length === null ? undefined : Number(length) };
 }
 
 /** An address for messages: no user, password, query or fragment. */

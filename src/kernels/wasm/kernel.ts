@@ -1,9 +1,7 @@
 /** The kernel on WASM SIMD: see asm/module/step.ts for the arithmetic. */
 import { ModelOutputError } from "../../errors.ts";
-import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { LEVEL_RECORD_BYTES, NONE } from "../../index/layout.ts";
 import type { IndexStorage } from "../../index/storage.ts";
-import { storageOf } from "../../index/constraint_index.ts";
 import {
   BEAM_LIVE,
   BEAM_STOPPABLE,
@@ -19,19 +17,20 @@ import { BEAM_FIELDS, SEARCH_FIELDS } from "./search_layout.ts";
 const WINDOW_BYTES = 2 ** 18;
 const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
 const CANDIDATE_BYTES = 16;
+/** A NaN that no arithmetic makes: marks the ends of rows that a model has yet to write. */
+const UNWRITTEN = 0x7fc5e1ea;
 
 /** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
 export class WasmKernel implements Kernel {
   readonly backend = "wasm";
-  #index: ConstraintIndex;
+  #storage: IndexStorage;
 
-  constructor(index: ConstraintIndex) {
-    this.#index = index;
-    storageOf(index);
+  constructor(storage: IndexStorage) {
+    this.#storage = storage;
   }
 
   begin(shape: SearchShape): KernelSearch {
-    return new WasmSearch(storageOf(this.#index), shape);
+    return new WasmSearch(this.#storage, shape);
   }
 
   [Symbol.dispose](): void {}
@@ -61,6 +60,8 @@ class WasmSearch implements KernelSearch {
   /** Logits: made when they are first asked for. */
   #out: number | undefined;
   #window: number | undefined;
+  /** Step whose rows of `#out` have been marked. */
+  #markedStep = -1;
 
   constructor(storage: IndexStorage, shape: SearchShape) {
     const { batchSize: B, beamSize: M, rowWidth: W, tokensPerBeam, filters } = shape;
@@ -163,6 +164,14 @@ class WasmSearch implements KernelSearch {
     const { rowWidth } = this.#shape;
     // Sized for every later step at once: growing again would detach the view of another search.
     this.#out ??= heap.allocate(this.#stride * rowWidth * 4 + 128);
+    if (this.#markedStep !== this.step) {
+      this.#markedStep = this.step;
+      const words = heap.u32(this.#out, this.rows * rowWidth);
+      for (let at = 0; at < words.length; at += rowWidth) {
+        words[at] = UNWRITTEN;
+        words[at + rowWidth - 1] = UNWRITTEN;
+      }
+    }
     return heap.f32(this.#out, this.rows * rowWidth);
   }
 
@@ -170,7 +179,9 @@ class WasmSearch implements KernelSearch {
     const { heap } = this.#storage;
     const { rowWidth, filters } = this.#shape;
     const rows = this.rows;
-    this.#checkLogits(logits, rows * rowWidth);
+    const address = this.#addressOf(logits);
+    if (address === undefined) this.#checkLogits(logits, rows * rowWidth);
+    else if (address === this.#out) this.#checkWritten();
     this.#set({
       LEVEL: this.step < this.#maxLength ? this.#storage.table + this.step * LEVEL_RECORD_BYTES : 0,
       STEP: this.step,
@@ -185,11 +196,8 @@ class WasmSearch implements KernelSearch {
         addresses[2 * batch + 1] = filter?.ends[this.step] ?? 0;
       });
     }
-    if (logits.buffer === heap.memory.buffer && logits instanceof Float32Array) {
-      this.#stepRows(0, rows, logits.byteOffset, false);
-    } else {
-      this.#stepThroughWindow(logits, rows);
-    }
+    if (address === undefined) this.#stepThroughWindow(logits, rows);
+    else this.#stepRows(0, rows, address, false);
     [this.#input, this.#output] = [this.#output, this.#input];
     this.step++;
   }
@@ -207,6 +215,7 @@ class WasmSearch implements KernelSearch {
 
   load(step: number, beams: Beams): void {
     this.step = step;
+    this.#markedStep = -1;
     const view = this.#view(this.#input);
     view.scores.set(beams.scores);
     view.states.set(beams.states);
@@ -224,6 +233,37 @@ class WasmSearch implements KernelSearch {
     if (this.#window !== undefined) heap.free(this.#window);
   }
 
+  /** Where logits stand that need no copy. */
+  #addressOf(logits: Logits): number | undefined {
+    if (!(logits instanceof Float32Array)) return undefined;
+    const isOurs = logits.buffer === this.#storage.heap.memory.buffer;
+    if (isOurs && logits.length === this.rows * this.#shape.rowWidth) return logits.byteOffset;
+    // The memory has grown since the view was taken. What was written before is still there; what was
+    // written later is lost, and then the marks are.
+    const isDetached = (logits.buffer as ArrayBuffer).detached;
+    return isDetached && this.#markedStep === this.step ? this.#out : undefined;
+  }
+
+  /** Makes sure that the model has filled the rows that count. */
+  #checkWritten(): void {
+    if (this.#markedStep !== this.step) return;
+    const { rowWidth } = this.#shape;
+    const words = this.#storage.heap.u32(this.#out!, this.rows * rowWidth);
+    const { status } = this.#view(this.#input);
+    for (let row = 0; row < this.rows; row++) {
+      const isShown = status[row] & (BEAM_LIVE | BEAM_STOPPABLE);
+      const first = row * rowWidth;
+      if (!isShown || words[first] !== UNWRITTEN && words[first + rowWidth - 1] !== UNWRITTEN) {
+        continue;
+      }
+      throw new ModelOutputError(
+        "unwritten-logits",
+        `Cannot search: at step ${this.step} the model has not written row ${row} of "input.out"; fill all ${rowWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
+        { step: this.step, row },
+      );
+    }
+  }
+
   #checkLogits(logits: Logits, expected: number): void {
     const step = this.step;
     const isFloat16 = "Float16Array" in globalThis && logits instanceof Float16Array;
@@ -239,12 +279,9 @@ class WasmSearch implements KernelSearch {
       );
     }
     if (logits.length === expected) return;
-    const isDetached = logits.length === 0 && (logits.buffer as ArrayBuffer).detached;
     throw new ModelOutputError(
-      isDetached ? "detached-logits" : "bad-logits-length",
-      isDetached
-        ? `Cannot search: at step ${step} the model returned a view that memory growth has detached; read "input.out" again after every await`
-        : `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${this.rows} rows of ${this.#shape.rowWidth})`,
+      "bad-logits-length",
+      `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${this.rows} rows of ${this.#shape.rowWidth})`,
       { step, expected, actual: logits.length },
     );
   }

@@ -1,0 +1,12 @@
+/** All benches: `deno task bench`. Prints figures, ratios and budgets, and the machine they ran on. */
+import { cpus } from "node:os";
+import { benchIndex } from "./index.ts";
+import { benchSearch } from "./search.ts";
+
+const [cpu] = cpus();
+console.log(
+  `Deno ${Deno.version.deno}, V8 ${Deno.version.v8}, ${Deno.build.os} ${Deno.build.arch}, ` +
+    `${cpus().length} × ${cpu?.model ?? "unknown CPU"}`,
+);
+await benchIndex();
+await benchSearch();

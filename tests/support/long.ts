@@ -1,0 +1,17 @@
+/** Test sizes: small by default, large when the environment variable ESPALIER_LONG is set. */
+
+const NAME = "ESPALIER_LONG";
+
+/** Asks first, because a test run without permission to read the environment must not stop at a prompt. */
+function longRun(): boolean {
+  const { state } = Deno.permissions.querySync({ name: "env", variable: NAME });
+  return state === "granted" && Boolean(Deno.env.get(NAME));
+}
+
+/** Whether this is a long run. */
+export const LONG: boolean = longRun();
+
+/** How often to repeat a random test. */
+export function runs(short: number, long: number = short * 20): number {
+  return LONG ? long : short;
+}
