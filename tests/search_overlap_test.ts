@@ -183,3 +183,20 @@ Deno.test("Results stay as they are when later decodes run", async () => {
   for (let seed = 0; seed < 4; seed++) await decode(decoder, set, seed);
   assert.deepEqual(result, before);
 });
+
+Deno.test("Logits written to a view that memory growth detached are noticed, not lost", async () => {
+  const { rows, vocabSize } = rowSet("nearlyDense", 7);
+  const set = new OracleSet(rows, vocabSize);
+  using index = await buildIndex(rows, { vocabSize });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const large = { beamSize: 1024, batchSize: 4, vocabSize: vocabSize + 700 };
+  const model: Model = async (input) => {
+    const stale = input.out;
+    await decode(decoder, set, 3, large);
+    assert.equal(stale.length, 0, "The large decode has grown the memory");
+    for (let i = 0; i < input.rows * vocabSize; i++) stale[i] = i;
+    return input.out;
+  };
+  const search = decoder.beamSearch(model, { beamSize: 5 });
+  await assert.rejects(search, { name: "ModelOutputError", code: "unwritten-logits", row: 0 });
+});

@@ -78,6 +78,11 @@ function offer(x: f32, code: u32, edge: u32): void {
   offerScore((x - shift) + base, code, edge);
 }
 
+/** Bits of the last word of a bitmap row that stand for tokens. */
+function lastMask(level: usize): u32 {
+  return 0xffffffff >> (-load<u32>(level, L.TOKEN_COUNT) & 31);
+}
+
 function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): void {
   const words = load<u32>(level, L.ROW_WORDS);
   const first = load<u32>(level, L.TOKEN_MIN);
@@ -85,8 +90,10 @@ function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): voi
   if (filter != 0) filter += (state * words) << 2;
   let bound = f32x4.splat(limit);
   let x = logits + (first << 2);
+  const mask = lastMask(level);
   for (let j: u32 = 0; j < words; ++j, x += 128) {
     let word = load<u32>(row + (j << 2));
+    if (j == words - 1) word &= mask;
     if (filter != 0) word &= load<u32>(filter + (j << 2));
     if (word == 0) continue;
     const a = f32x4.gt(v128.load(x), bound);
@@ -146,8 +153,10 @@ function gather(
     const words = load<u32>(level, L.ROW_WORDS);
     const row = bitmapRow(level, state);
     if (filter != 0) filter += (state * words) << 2;
+    const mask = lastMask(level);
     for (let j: u32 = 0; j < words; ++j, logits += 128) {
       let word = load<u32>(row + (j << 2));
+      if (j == words - 1) word &= mask;
       if (filter != 0) word &= load<u32>(filter + (j << 2));
       while (word != 0 && n < most) {
         store<f32>(out + (n++ << 2), load<f32>(logits + (ctz<u32>(word) << 2)));

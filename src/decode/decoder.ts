@@ -66,11 +66,13 @@ export interface Decoder extends Disposable {
  * assert(sequences.join() === "1,3,1,2");
  * ```
  */
-export function createDecoder(
+// Async, because other backends take time: a GPU device has to be asked for.
+// deno-lint-ignore require-await
+export async function createDecoder(
   index: ConstraintIndex,
   options: DecoderOptions = {},
 ): Promise<Decoder> {
-  return Promise.try(() => new KernelDecoder(index, ...chooseKernel(index, options)));
+  return new KernelDecoder(index, ...chooseKernel(index, options));
 }
 
 function chooseKernel(

@@ -11,13 +11,15 @@ import { MAX_LENGTH, MAX_VOCAB, planSections } from "./layout.ts";
 import { Pace } from "./pace.ts";
 import { planIndex, ROWS_PER_TICK } from "./plan.ts";
 import {
+  badToken,
   FrontCodedRows,
   MatrixCursor,
   type RowCursor,
   type SequenceMatrix,
   unsorted,
 } from "./rows.ts";
-import { badToken, RowHeap, sortMatrix } from "./sort_rows.ts";
+import { RowHeap } from "./sort_heap.ts";
+import { sortMatrix } from "./sort_matrix.ts";
 import { reserve } from "./storage.ts";
 import { writeIndex } from "./write.ts";
 

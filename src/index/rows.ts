@@ -82,6 +82,28 @@ export function unsorted(row: number, column: number, expected: number, actual: 
   );
 }
 
+/** The error for a value that is no token. */
+export function badToken(
+  row: number,
+  column: number,
+  actual: unknown,
+  vocabSize: number,
+): BuildInputError {
+  return new BuildInputError(
+    "token-out-of-range",
+    `Cannot build: token ${
+      String(actual)
+    } in row ${row}, position ${column}, is not an integer in [0, ${vocabSize}); mend the row or raise vocabSize`,
+    {
+      row,
+      column,
+      expected: vocabSize,
+      actual,
+      token: typeof actual === "number" ? actual : undefined,
+    },
+  );
+}
+
 const SEGMENT_WORDS = 2 ** 18;
 
 /**
