@@ -57,7 +57,9 @@ export async function load(
         rest = rest.subarray(part.length);
         if (digests && (filled % CHUNK_BYTES === 0 || filled === header.dataByteLength)) {
           const first = filled - ((filled - 1) % CHUNK_BYTES + 1);
-          pending.push(checkChunk(header, first, view(first, filled - first)));
+          const check = checkChunk(header, first, view(first, filled - first));
+          check.catch(() => {}); // awaited below; must not count as unhandled until then
+          pending.push(check);
           if (pending.length >= DIGESTS_IN_FLIGHT) await pending.shift();
         }
         onProgress?.(header.bytes.length + filled, header.bytes.length + header.dataByteLength);
@@ -77,8 +79,9 @@ export async function load(
 }
 
 /** Collects the length word and the header from chunks of any size. */
-class HeaderReader {
+export class HeaderReader {
   #bytes = new Uint8Array(8);
+  /** Bytes taken. */
   length = 0;
 
   /** Bytes needed, as far as known. */

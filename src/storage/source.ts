@@ -117,7 +117,12 @@ async function fromNetwork(
     response = await fetch(source, { signal });
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new StorageError("fetch-failed", `Cannot fetch ${url}`, { url }, { cause });
+    throw new StorageError(
+      "fetch-failed",
+      `Cannot fetch ${url}: no answer; check the address, and that this process may reach it`,
+      { url },
+      { cause },
+    );
   }
   return fromResponse(response, url);
 }

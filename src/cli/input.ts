@@ -1,0 +1,159 @@
+/** What the subcommands are given: flags, files, addresses; and errors that say which file they are about. */
+import { parseArgs, type ParseArgsConfig } from "node:util";
+import { EspalierError, StorageError } from "../errors.ts";
+
+/** The command was called in a way that it does not know. */
+export class UsageError extends Error {
+  override name = "UsageError";
+}
+
+/**
+ * Reads flags and other arguments.
+ *
+ * @throws {UsageError} for flags that are unknown or lack their value.
+ */
+export function parseFlags<T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+  try {
+    return parseArgs(config);
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    throw new UsageError(error.message.split(". ")[0], { cause: error });
+  }
+}
+
+/**
+ * The one argument of a command that takes one.
+ *
+ * @throws {UsageError} if there is none, or more.
+ */
+export function onlyArgument(positionals: readonly string[], name: string): string {
+  if (positionals.length === 1) return positionals[0];
+  throw new UsageError(
+    positionals.length === 0
+      ? `Expected ${name}, found none`
+      : `Expected one ${name}, found ${positionals.length}: ${positionals.join(" ")}`,
+  );
+}
+
+/**
+ * Opens a file for reading.
+ *
+ * @throws {StorageError} if it is missing or may not be read.
+ */
+export function openFile(path: string): Promise<Deno.FsFile> {
+  return access(path, () => Deno.open(path));
+}
+
+/** What is known of a file before it is read. */
+export interface FileFacts {
+  /** What it seems to be. */
+  readonly kind?: string;
+  /** Bytes; undefined for what is no ordinary file, such as a pipe, which can be read once only. */
+  readonly byteLength?: number;
+}
+
+/**
+ * Looks at the first bytes of a file, and at nothing of a pipe.
+ *
+ * @throws {StorageError} if it is missing, a folder, or may not be read.
+ */
+export async function lookAt(path: string): Promise<FileFacts> {
+  const { isFile, isDirectory, size } = await access(path, () => Deno.stat(path));
+  if (isDirectory) {
+    throw new StorageError("not-a-file", `Cannot read "${path}": expected a file, found a folder`, {
+      file: path,
+    });
+  }
+  if (!isFile) return {};
+  using file = await openFile(path);
+  const start = new Uint8Array(16);
+  const count = await readFully(file, start);
+  return { kind: kindOf(start.subarray(0, count)), byteLength: size };
+}
+
+async function access<T>(path: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (cause) {
+    const isMissing = cause instanceof Deno.errors.NotFound;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new StorageError(
+      isMissing ? "not-found" : "not-readable",
+      `Cannot read "${path}": ${isMissing ? "there is no such file; check the path" : reason}`,
+      { file: path },
+      { cause },
+    );
+  }
+}
+
+/**
+ * Fills an array from a file, or as much of it as there is; returns how many bytes came.
+ *
+ * @throws the reason of the signal, once it is aborted.
+ */
+export async function readFully(
+  file: { read(into: Uint8Array): Promise<number | null> },
+  into: Uint8Array,
+  signal?: AbortSignal,
+  onProgress?: (bytes: number) => void,
+): Promise<number> {
+  const PIECE = 2 ** 23;
+  let filled = 0;
+  while (filled < into.length) {
+    signal?.throwIfAborted();
+    const count = await file.read(into.subarray(filled, filled + PIECE));
+    if (count === null) break;
+    filled += count;
+    onProgress?.(filled);
+  }
+  return filled;
+}
+
+const SIGNATURES: readonly [kind: string, bytes: string][] = [
+  ["a NumPy array (.npy)", "\x93NUMPY"],
+  ["a gzip file", "\x1f\x8b"],
+  ["a Zstandard file", "\x28\xb5\x2f\xfd"],
+  ["a zip archive or .npz", "PK\x03\x04"],
+  ["a Parquet file", "PAR1"],
+  ["an Arrow file", "ARROW1"],
+  ["a pickle", "\x80\x04"],
+  ["an HTML or XML page", "<"],
+];
+
+/** What a file seems to be, from its first 16 bytes; undefined where they say nothing. */
+export function kindOf(start: Uint8Array): string | undefined {
+  const text = String.fromCharCode(...start.subarray(0, 16));
+  // First, because its length word may start like anything else.
+  if (text.slice(4, 9) === "\0\0\0\0{") return "a safetensors file";
+  const known = SIGNATURES.find(([, signature]) => text.startsWith(signature));
+  if (known) return known[0];
+  return /^(?:\xef\xbb\xbf)?\s*[[{]/.test(text) ? "JSON" : undefined;
+}
+
+/** Whether an argument is an address rather than a path. */
+export function isAddress(argument: string): boolean {
+  return /^https?:\/\//i.test(argument);
+}
+
+/** An argument as messages show it: addresses without user, password and query, which may be secret. */
+export function shownName(argument: string): string {
+  if (!isAddress(argument) || !URL.canParse(argument)) return argument;
+  const { protocol, host, pathname } = new URL(argument);
+  return `${protocol}//${host}${pathname}`;
+}
+
+/**
+ * The same error, saying which file it is about, and which line where that is known.
+ *
+ * @param line from 1, as editors count.
+ */
+export function aboutFile<E>(error: E, file: string, line?: number): E | EspalierError {
+  if (!(error instanceof EspalierError) || error.file !== undefined || error.url !== undefined) {
+    return error;
+  }
+  const { name: _name, code, ...facts } = error;
+  const place = line === undefined ? file : `${file}, line ${line}`;
+  const kind = error.constructor as typeof EspalierError;
+  const source = isAddress(file) ? { url: file } : { file };
+  return new kind(code, `${place}: ${error.message}`, { ...facts, ...source }, { cause: error });
+}

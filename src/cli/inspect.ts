@@ -1,0 +1,169 @@
+/** `inspect`: what an index holds and what it costs, from its header alone. */
+import { IndexIntegrityError } from "../errors.ts";
+import { decodeShape } from "../index/header.ts";
+import { FORMAT_VERSION, innerEdges, levelByteLength, tokenBits } from "../index/layout.ts";
+import { HeaderReader } from "../storage/load.ts";
+import { type Header, parseHeader } from "../storage/safetensors.ts";
+import { openSource } from "../storage/source.ts";
+import { entropyBits } from "./entropy.ts";
+import { aboutFile, onlyArgument, parseFlags, shownName } from "./input.ts";
+import { bytesPerItem, facts, grouped, type Io, table } from "./output.ts";
+import { indexSource } from "./index_source.ts";
+
+/** What `cli inspect --help` prints. */
+export const INSPECT_HELP = `Shows what an index holds and what it costs
+
+Usage: cli inspect FILE|URL [options]
+
+Reads and checks the header, some kB whatever the size of the index. (To check the rest: cli verify.)
+
+Examples
+  cli inspect catalogue.safetensors
+  cli inspect https://cdn.example.com/catalogue.safetensors
+  cli inspect catalogue.safetensors --json | jq .bytesPerItem
+
+A level holds all allowed prefixes of one length. Its columns:
+  edges     distinct prefixes of this length
+  states    those, one token shorter, that go on; each has its row of next tokens
+  ends      sequences that end here
+  encoding  packed: each token in so many bits; bitmap: a bit for each token of the window
+  starts    how rows are found: one (each has one token), list (of the exceptions), bits (one per edge)
+  branch    most tokens that may follow one prefix
+  tokens    smallest and largest token: the window
+  bits      of a packed token, relative to the window
+  bytes     in the file
+
+The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
+number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over
+the lengths l of log2 C(V^l, n_l). Only sets with regularities that the format knows can take less.
+
+Options
+  --json      one JSON object instead of text
+  -h, --help  this text
+
+Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
+`;
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} naming the file, if it is no index or cannot be read.
+ */
+export async function inspect(args: string[], io: Io): Promise<number> {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) {
+    io.out(INSPECT_HELP);
+    return 0;
+  }
+  const argument = onlyArgument(positionals, "FILE or URL");
+  const name = shownName(argument);
+  try {
+    const summary = summarize(await readHeader(argument, io.signal));
+    io.out(values.json ? `${JSON.stringify({ file: name, ...summary })}\n` : show(name, summary));
+  } catch (error) {
+    throw aboutFile(error, name);
+  }
+  return 0;
+}
+
+/** Reads the length word and the header, and hardly more: servers are asked for the start only. */
+async function readHeader(argument: string, signal: AbortSignal): Promise<Header> {
+  // A header longer than the first answer is fetched again, without a range; that is read no further either.
+  for (const end of [2 ** 16, undefined]) {
+    const reader = new HeaderReader();
+    const { chunks } = await openSource(await indexSource(argument, end), { signal });
+    for await (const chunk of chunks) {
+      reader.take(chunk);
+      const bytes = reader.complete();
+      if (bytes) return await parseHeader(bytes);
+    }
+    if (end === undefined || reader.length < end) throw truncated(reader.expected, reader.length);
+  }
+  throw truncated(8, 0);
+}
+
+function truncated(expected: number, actual: number): IndexIntegrityError {
+  return new IndexIntegrityError(
+    "truncated",
+    `Cannot read the header: expected ${expected} bytes, got ${actual}; fetch the file again`,
+    { expected, actual, offset: actual },
+  );
+}
+
+type Summary = ReturnType<typeof summarize>;
+
+function summarize(header: Header) {
+  const { size, vocabSize, levels } = decodeShape(header);
+  const ends = levels.map((level) => level.ends);
+  const byteLength = header.bytes.length + header.dataByteLength;
+  return {
+    formatVersion: FORMAT_VERSION,
+    digest: header.digest,
+    sequences: size,
+    vocabSize,
+    minLength: ends.findIndex((count) => count > 0) + 1,
+    maxLength: levels.length,
+    levels: levels.map((level, d) => ({
+      edges: level.edges,
+      states: level.states,
+      ends: level.ends,
+      encoding: level.encoding,
+      starts: level.starts,
+      maxBranch: level.maxBranch,
+      tokenMin: level.tokenMin,
+      tokenMax: level.tokenMin + level.tokenCount - 1,
+      tokenBits: tokenBits(level),
+      byteLength: levelByteLength(level, innerEdges(levels, d)),
+    })),
+    headerByteLength: header.bytes.length,
+    byteLength,
+    bytesPerItem: byteLength / size,
+    entropyBytesPerItem: entropyBits(vocabSize, ends) / 8 / size,
+  };
+}
+
+function show(name: string, summary: Summary): string {
+  const { sequences, minLength, maxLength, byteLength, entropyBytesPerItem } = summary;
+  const ratio = summary.bytesPerItem / entropyBytesPerItem;
+  const head = facts([
+    ["format", `Espalier index, version ${summary.formatVersion}`],
+    ["digest", summary.digest],
+    ["sequences", grouped(sequences)],
+    ["vocabulary", grouped(summary.vocabSize)],
+    ["length", `${minLength === maxLength ? "" : `${minLength} to `}${maxLength} tokens`],
+  ]);
+  const columns = ["level", "edges", "states", "ends", "encoding", "starts", "branch", "tokens"];
+  const levels = table(
+    [...columns, "bits", "bytes"],
+    summary.levels.map((level, d) => [
+      String(d),
+      grouped(level.edges),
+      grouped(level.states),
+      grouped(level.ends),
+      level.encoding,
+      level.starts,
+      grouped(level.maxBranch),
+      `${level.tokenMin}–${level.tokenMax}`,
+      String(level.tokenBits),
+      grouped(level.byteLength),
+    ]),
+  );
+  const total = facts([
+    ["bytes", `${grouped(byteLength)}, header of ${grouped(summary.headerByteLength)} included`],
+    ["per item", bytesPerItem(byteLength, sequences)],
+    [
+      "entropy",
+      `${entropyBytesPerItem.toFixed(2)} bytes per item` +
+      (Number.isFinite(ratio) ? `; the index takes ${ratio.toFixed(2)} × that` : ""),
+    ],
+  ]);
+  return `${name}\n${head}\n${levels}\n${total}`;
+}

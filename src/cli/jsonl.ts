@@ -1,0 +1,127 @@
+/** Sequences from JSON lines: one array of integers per line, read as they come. */
+import { BuildInputError, type ErrorFacts } from "../errors.ts";
+
+/**
+ * Longest line, in characters. 1024 tokens of 7 digits take less than a hundredth, so a longer line is another
+ * kind of file; without a limit it would be read to its end.
+ */
+const MAX_LINE = 2 ** 20;
+
+/** Where a reader is. */
+export interface LinePosition {
+  /** Row at hand, from 0: blank lines do not count. */
+  row: number;
+  /** Line at hand, from 1: all count. */
+  line: number;
+}
+
+/**
+ * Reads rows of tokens, one per line; blank lines are skipped. Memory: one chunk and one line. Integers are only
+ * checked to be such, not to be tokens.
+ *
+ * @param open is called when the first row is asked for, so that nothing stays open where none is.
+ * @param name of the file, for messages.
+ * @param at is kept up to date: it tells the place of the row that was yielded last.
+ * @throws {BuildInputError} naming file, row and position, for lines that are no array of integers.
+ * @throws the reason of the signal, once it is aborted, even while it waits for input.
+ */
+export async function* readJsonLines(
+  open: () => ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>,
+  name: string,
+  at: LinePosition = { row: -1, line: 0 },
+  signal?: AbortSignal,
+): AsyncGenerator<number[], void, void> {
+  const reader = (await open()).getReader();
+  // A pending read ends when the stream is cancelled, so Ctrl-C works while a pipe is silent.
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener("abort", cancel, { once: true });
+  const decoder = new TextDecoder();
+  let text = "";
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const { value, done } = await reader.read();
+      signal?.throwIfAborted();
+      text += done ? `${decoder.decode()}\n` : decoder.decode(value, { stream: true });
+      let start = 0;
+      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
+        const line = text.slice(start, end);
+        start = end + 1;
+        at.line++;
+        if (line.trim() === "") continue;
+        at.row++;
+        yield parseRow(line, name, at);
+      }
+      if (done) return;
+      text = text.slice(start);
+      if (text.length > MAX_LINE) {
+        throw badRow(
+          name,
+          { row: at.row + 1, line: at.line + 1 },
+          `found ${text.length} characters without an end`,
+          { expected: MAX_LINE, actual: text.length },
+        );
+      }
+    }
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    await reader.cancel().catch(() => {});
+  }
+}
+
+function parseRow(line: string, name: string, at: LinePosition): number[] {
+  let row: unknown;
+  try {
+    row = JSON.parse(line);
+  } catch (cause) {
+    const column = positionOf(line);
+    const shown = column === undefined ? "" : ` at position ${column}`;
+    throw badRow(name, at, `found ${excerpt(line)}, which is no JSON${shown}`, { column }, cause);
+  }
+  if (!Array.isArray(row)) throw badRow(name, at, `found ${describe(row)}`);
+  const column = row.findIndex((token) => !Number.isInteger(token));
+  if (column >= 0) {
+    const found = row[column];
+    throw badRow(name, at, `found ${describe(found)} at position ${column}`, {
+      column,
+      actual: found,
+    });
+  }
+  return row;
+}
+
+/** Position of the first element that is no integer, in a line that is no JSON. */
+function positionOf(line: string): number | undefined {
+  const sound = /^\s*\[(?:\s*-?\d+\s*,)*/.exec(line);
+  return sound ? sound[0].split(",").length - 1 : undefined;
+}
+
+function describe(value: unknown): string {
+  if (value === null || typeof value === "number" || typeof value === "boolean") {
+    return String(value);
+  }
+  if (typeof value === "string") return `the string ${excerpt(JSON.stringify(value))}`;
+  return `${Array.isArray(value) ? "an array" : "an object"}, ${excerpt(JSON.stringify(value))}`;
+}
+
+function excerpt(text: string): string {
+  const characters = text.trim();
+  return characters.length > 40 ? `${characters.slice(0, 39)}…` : characters;
+}
+
+function badRow(
+  file: string,
+  { row, line }: LinePosition,
+  found: string,
+  facts: ErrorFacts = {},
+  cause?: unknown,
+): BuildInputError {
+  const place = { expected: "array of integers", ...facts, file, row };
+  if (place.column === undefined) delete place.column;
+  return new BuildInputError(
+    "not-a-row",
+    `${file}, line ${line}: expected one JSON array of integers, such as [12, 7, 3], ${found}; mend the line or convert the file`,
+    place,
+    { cause },
+  );
+}

@@ -1,0 +1,136 @@
+/**
+ * The command line: builds, inspects and verifies index files, and shows what they are for.
+ *
+ * ```sh
+ * deno task cli build sids.npy -o catalogue.safetensors --vocab 2048
+ * deno task cli inspect catalogue.safetensors
+ * deno task cli verify catalogue.safetensors
+ * ```
+ *
+ * @module
+ */
+import { EspalierError } from "../errors.ts";
+import { build, BUILD_HELP } from "./build.ts";
+import { UsageError } from "./input.ts";
+import { inspect, INSPECT_HELP } from "./inspect.ts";
+import { type Io, terminal } from "./output.ts";
+import { verify, VERIFY_HELP } from "./verify.ts";
+
+export type { Io };
+
+const HELP = `Espalier keeps a generative model inside a set of allowed token sequences
+
+An index is one file that holds the set. It is built offline, uploaded, and opened where the model runs.
+
+Usage: cli COMMAND [arguments]        (cli is short for: deno task cli)
+
+Commands
+  build     makes an index from a NumPy matrix or JSON lines
+  inspect   shows what an index holds and what it costs, from its header alone
+  verify    reads a whole index and checks all that can be checked
+  demo      finds the place that a misspelt name means, among 171 075 real ones
+  help      this text; cli help COMMAND for the rest
+
+Examples
+  cli build sids.npy -o catalogue.safetensors --vocab 2048
+  cli inspect catalogue.safetensors
+  cli verify https://cdn.example.com/catalogue.safetensors
+
+Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted
+With --json, results go to standard output and errors to standard error as one JSON object each
+`;
+
+type Command = (args: string[], io: Io) => Promise<number>;
+
+/** The demo brings its own data, which the other commands should not wait for. */
+const demo: Command = async (args) => (await import("./demo.ts")).demo(args);
+
+const COMMANDS = new Map<string, { run: Command; help?: string }>([
+  ["build", { run: build, help: BUILD_HELP }],
+  ["inspect", { run: inspect, help: INSPECT_HELP }],
+  ["verify", { run: verify, help: VERIFY_HELP }],
+  ["demo", { run: demo }],
+]);
+
+/** Why the process is to end. */
+class Interrupted extends Error {
+  override name = "Interrupted";
+
+  constructor(readonly exitCode: number) {
+    super("Interrupted");
+  }
+}
+
+/**
+ * Runs a command.
+ *
+ * @param args without the names of runtime and script.
+ * @param io defaults to the process's own.
+ * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted.
+ */
+export async function main(
+  args: string[],
+  io: Io = terminal(new AbortController().signal),
+): Promise<number> {
+  const [name = "", ...rest] = args;
+  if (name === "help" && rest.length > 0) return await main([rest[0], "--help"], io);
+  if (name === "help" || name === "--help" || name === "-h") {
+    io.out(HELP);
+    return 0;
+  }
+  const command = COMMANDS.get(name);
+  try {
+    if (!command) {
+      throw new UsageError(name ? `Unknown command "${name}"` : "Expected a command, found none");
+    }
+    return await command.run(rest, io);
+  } catch (error) {
+    if (io.signal.aborted) {
+      const { reason } = io.signal;
+      io.err("interrupted\n");
+      return reason instanceof Interrupted ? reason.exitCode : 130;
+    }
+    return report(error, command && name, args.includes("--json"), io);
+  }
+}
+
+/** Tells an error in two lines, or as JSON; returns the exit code. */
+function report(error: unknown, command: string | undefined, isJson: boolean, io: Io): number {
+  const { code, message, facts } = describe(error);
+  if (isJson) {
+    io.err(`${JSON.stringify({ error: { code, message, ...facts } })}\n`);
+  } else {
+    io.err(`error: ${message}\n`);
+    const fields = Object.entries(facts).map(([key, value]) => `  ${key} ${JSON.stringify(value)}`);
+    if (error instanceof EspalierError) io.err(`  code ${code}${fields.join("")}\n`);
+    if (error instanceof UsageError) io.err(`  try: cli help${command ? ` ${command}` : ""}\n`);
+  }
+  if (error instanceof UsageError) return 2;
+  const isExpected = error instanceof EspalierError || error instanceof Deno.errors.NotCapable;
+  // Whatever else comes here is a mistake of ours: its trace helps to mend it.
+  if (!isExpected && !isJson && error instanceof Error && error.stack) io.err(`${error.stack}\n`);
+  return 1;
+}
+
+function describe(
+  error: unknown,
+): { code: string; message: string; facts: Record<string, unknown> } {
+  if (error instanceof EspalierError) {
+    const { name: _name, code, ...facts } = error;
+    return { code, message: error.message, facts };
+  }
+  const code = error instanceof UsageError ? "usage" : "unexpected";
+  return { code, message: error instanceof Error ? error.message : String(error), facts: {} };
+}
+
+if (import.meta.main) {
+  const interrupt = new AbortController();
+  // The demo leaves no file behind, so it may end at once, as is the default.
+  if (Deno.args[0] !== "demo") {
+    const listen = (signal: Deno.Signal, exitCode: number) =>
+      Deno.addSignalListener(signal, () => interrupt.abort(new Interrupted(exitCode)));
+    listen("SIGINT", 130);
+    if (Deno.build.os !== "windows") listen("SIGTERM", 143);
+  }
+  Deno.exit(await main(Deno.args, terminal(interrupt.signal)));
+}

@@ -1,0 +1,193 @@
+/** What the subcommands write: text, a progress line, and files that appear whole or not at all. */
+import { basename, dirname, join } from "node:path";
+import { StorageError } from "../errors.ts";
+
+/** Where a subcommand reads and writes, so that it runs in tests as in a terminal. */
+export interface Io {
+  /** Appends to standard output. */
+  out(text: string): void;
+  /** Appends to standard error. */
+  err(text: string): void;
+  /** Whether somebody watches standard error: only then progress is shown. */
+  readonly showProgress: boolean;
+  /** Standard input, opened when asked for. */
+  stdin(): ReadableStream<Uint8Array>;
+  /** Aborted on Ctrl-C. */
+  readonly signal: AbortSignal;
+}
+
+/** The process's own input and output. */
+export function terminal(signal: AbortSignal): Io {
+  return {
+    out: (text) => writeText(Deno.stdout, text),
+    err: (text) => writeText(Deno.stderr, text),
+    showProgress: Deno.stderr.isTerminal(),
+    stdin: () => Deno.stdin.readable,
+    signal,
+  };
+}
+
+function writeText(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+  let bytes = new TextEncoder().encode(text);
+  try {
+    while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+  } catch (error) {
+    // Whoever reads has seen enough: "cli inspect … | head".
+    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+  }
+}
+
+/**
+ * A file under construction: it stands beside its place as `.NAME.<random>.tmp` until it is published. Disposing of
+ * it removes it unless it was.
+ *
+ * @example
+ * ```ts ignore
+ * await using file = await WholeFile.create("index.safetensors");
+ * await file.write(bytes);
+ * await file.seal();
+ * await file.publish();
+ * ```
+ */
+export class WholeFile implements AsyncDisposable {
+  #path: string;
+  #temporary: string;
+  #file: Deno.FsFile | undefined;
+  #isPublished = false;
+
+  private constructor(path: string, temporary: string, file: Deno.FsFile) {
+    this.#path = path;
+    this.#temporary = temporary;
+    this.#file = file;
+  }
+
+  /**
+   * Starts a file that is to stand at `path`. What stands there now stays until {@linkcode publish}.
+   *
+   * @throws {StorageError} if the folder is missing or read-only, or if something other than a file is there.
+   */
+  static async create(path: string): Promise<WholeFile> {
+    // Renaming onto a device would replace it, onto a folder would fail after all the work.
+    const present = await Deno.stat(path).catch(() => undefined);
+    if (present && !present.isFile) {
+      throw cannotWrite(path, "something that is no file stands there; choose another name");
+    }
+    const suffix = crypto.randomUUID().slice(0, 8);
+    const temporary = join(dirname(path), `.${basename(path)}.${suffix}.tmp`);
+    try {
+      const file = await Deno.open(temporary, { write: true, createNew: true });
+      return new WholeFile(path, temporary, file);
+    } catch (cause) {
+      if (cause instanceof Deno.errors.NotFound) {
+        throw cannotWrite(path, `the folder "${dirname(path)}" does not exist; create it`, cause);
+      }
+      throw cannotWrite(path, reason(cause), cause);
+    }
+  }
+
+  /** Appends bytes. */
+  async write(bytes: Uint8Array): Promise<void> {
+    try {
+      while (bytes.length > 0) bytes = bytes.subarray(await this.#open().write(bytes));
+    } catch (cause) {
+      throw cannotWrite(this.#path, reason(cause), cause);
+    }
+  }
+
+  /** Brings all bytes to the disk. No more can be written. */
+  async seal(): Promise<void> {
+    try {
+      await this.#open().sync();
+    } catch (cause) {
+      throw cannotWrite(this.#path, reason(cause), cause);
+    }
+    this.#close();
+  }
+
+  /** Puts the sealed file in its place, in one step. */
+  async publish(): Promise<void> {
+    if (this.#file) throw new Error("The file is not sealed");
+    try {
+      await Deno.rename(this.#temporary, this.#path);
+    } catch (cause) {
+      throw cannotWrite(this.#path, reason(cause), cause);
+    }
+    this.#isPublished = true;
+  }
+
+  /** Removes the file unless it was published. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#close();
+    if (!this.#isPublished) await Deno.remove(this.#temporary).catch(() => {});
+  }
+
+  #open(): Deno.FsFile {
+    if (!this.#file) throw new Error("The file is sealed");
+    return this.#file;
+  }
+
+  #close(): void {
+    this.#file?.close();
+    this.#file = undefined;
+  }
+}
+
+function cannotWrite(file: string, what: string, cause?: unknown): StorageError {
+  return new StorageError("cannot-write", `Cannot write "${file}": ${what}`, { file }, { cause });
+}
+
+function reason(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}
+
+const REDRAW_MS = 100;
+
+/** One line on standard error that is drawn over and leaves nothing behind. */
+export class ProgressLine implements Disposable {
+  #io: Io;
+  #last = -Infinity;
+
+  constructor(io: Io) {
+    this.#io = io;
+  }
+
+  /** Shows how much is done, at most ten times a second; nothing where nobody watches. */
+  show(what: string, done: number, total?: number): void {
+    const now = performance.now();
+    if (!this.#io.showProgress || now - this.#last < REDRAW_MS) return;
+    this.#last = now;
+    const amount = total === undefined
+      ? grouped(done)
+      : `${Math.floor(100 * done / Math.max(1, total))} %`;
+    this.#io.err(`\r\x1b[K${what} ${amount}`);
+  }
+
+  /** Clears the line. */
+  [Symbol.dispose](): void {
+    if (this.#last > -Infinity) this.#io.err("\r\x1b[K");
+  }
+}
+
+/** 1234567 as "1 234 567". */
+export function grouped(count: number): string {
+  return String(count).replace(/\B(?=(\d{3})+$)/g, " ");
+}
+
+/** Bytes for each of `items`, with their unit. */
+export function bytesPerItem(bytes: number, items: number): string {
+  return `${(bytes / items).toFixed(2)} bytes`;
+}
+
+/** One fact per line: its name, then the rest. */
+export function facts(rows: readonly (readonly [name: string, value: string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length));
+  return rows.map(([name, value]) => `  ${name.padEnd(width)}  ${value}\n`).join("");
+}
+
+/** A table with a head; figures to the right. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const widths = head.map((name, i) => Math.max(name.length, ...rows.map((row) => row[i].length)));
+  return [head, ...rows]
+    .map((row) => `  ${row.map((cell, i) => cell.padStart(widths[i])).join("  ")}\n`)
+    .join("");
+}

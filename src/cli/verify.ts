@@ -1,0 +1,78 @@
+/** `verify`: reads a whole index and checks all that can be checked. */
+import { ConstraintIndex } from "../index/constraint_index.ts";
+import { FORMAT_VERSION } from "../index/layout.ts";
+import { indexSource } from "./index_source.ts";
+import { aboutFile, onlyArgument, parseFlags, shownName } from "./input.ts";
+import { facts, grouped, type Io, ProgressLine } from "./output.ts";
+
+/** What `cli verify --help` prints. */
+export const VERIFY_HELP = `Reads a whole index and checks all that can be checked
+
+Usage: cli verify FILE|URL [options]
+
+Opening an index checks its header and digests: damage on the way is found. Verifying walks the levels as well: it
+also finds what was written wrongly. Memory: the index.
+
+Examples
+  cli verify catalogue.safetensors && upload catalogue.safetensors
+  cli verify https://cdn.example.com/catalogue.safetensors --json
+
+Options
+  --json      one JSON object instead of text
+  -h, --help  this text
+
+Exit codes: 0 sound, 1 damaged, not an index, or it cannot be read, 2 wrong usage, 130 interrupted
+`;
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} naming the file and what is wrong with it.
+ */
+export async function verify(args: string[], io: Io): Promise<number> {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) {
+    io.out(VERIFY_HELP);
+    return 0;
+  }
+  const argument = onlyArgument(positionals, "FILE or URL");
+  const file = shownName(argument);
+  using progress = new ProgressLine(io);
+  using index = await indexSource(argument).then((source) =>
+    ConstraintIndex.open(source, {
+      verify: true,
+      signal: io.signal,
+      onProgress: (bytes, total) => progress.show("verifying", bytes, total),
+    })
+  ).catch((error) => {
+    throw aboutFile(error, file);
+  });
+  progress[Symbol.dispose]();
+  const { digest, size, maxLength, byteLength } = index;
+  const checked = [
+    `format version ${FORMAT_VERSION}, and that counts, sizes and sections of the header agree`,
+    "SHA-256 of the header and of every MiB of the data",
+    `the structure of ${maxLength} levels: row starts, counts, tokens in range and ascending`,
+  ];
+  if (values.json) {
+    const result = { ok: true, file, digest, sequences: size, byteLength, checked };
+    io.out(`${JSON.stringify(result)}\n`);
+    return 0;
+  }
+  io.out(`ok ${file}\n`);
+  io.out(facts([
+    ["digest", digest],
+    ["sequences", grouped(size)],
+    ["bytes", grouped(byteLength)],
+    ...checked.map((what) => ["checked", what] as const),
+  ]));
+  return 0;
+}

@@ -1,0 +1,67 @@
+import assert from "node:assert/strict";
+
+/** Runs `deno task demo` as a user does, its output not being a terminal. */
+async function demo(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const command = new Deno.Command(Deno.execPath(), {
+    args: ["task", "--quiet", "demo", ...args],
+    cwd: new URL("..", import.meta.url),
+    stdin: "null",
+  });
+  const { code, stdout, stderr } = await command.output();
+  const text = new TextDecoder();
+  return { code, out: text.decode(stdout), err: text.decode(stderr) };
+}
+
+/** The line of the best existing place below a query's title. */
+function best(out: string, query: string): string {
+  const lines = out.split("\n");
+  return lines[lines.indexOf(query) + 2];
+}
+
+Deno.test("the demo finds the places that were meant, in time", async () => {
+  const began = performance.now();
+  const { code, out, err } = await demo();
+  assert.equal(code, 0, err);
+  assert.ok(performance.now() - began < 20_000);
+  assert.match(best(out, "Sao Paolo"), /^ 1 São Paulo +-\d+\.\d\d +BR -23\.55,-46\.64; /);
+  assert.match(best(out, "Sant Petersburg"), /^ 1 Saint Petersburg +-\d+\.\d\d +RU 59\.94,30\.31 /);
+  assert.match(best(out, "Los Angelos"), /^ 1 Los Angeles .*US 34\.05,-118\.24/);
+  assert.match(best(out, "Reykjavic"), /^ 1 Reykjavík /);
+  assert.match(best(out, "Cincinatti"), /^ 1 Cincinnati /);
+  assert.match(best(out, "Buenos Aries"), /^ 1 Buenos Aires /);
+  assert.match(best(out, "Marakesh"), /^ 1 Marrakesh /);
+  assert.match(best(out, "Duesseldorf"), /^ 1 Düsseldorf /);
+  // Left alone, the model spells what it was given, and that does not exist.
+  assert.match(out, /Sant Petersburg +-\d+\.\d\d ✗/);
+  assert.match(out, /^171 075 places with 150 634 names/);
+  const size = Number(/^ index +([\d ]+) bytes$/m.exec(out)?.[1].replaceAll(" ", ""));
+  const perName = Number(/^ per name +([\d.]+) bytes/m.exec(out)?.[1]);
+  assert.ok(Math.abs(size / 150_634 - perName) < 0.01);
+  assert.ok(perName < 9, `${perName} bytes per name`);
+  assert.match(out, /^ search +[\d.]+ ms +median of 8, 20 beams$/m);
+  assert.ok(!out.includes("\x1b"), "no colours outside a terminal");
+});
+
+Deno.test("the demo takes any query and any number of beams", async () => {
+  const { code, out, err } = await demo("--beams", "3", "Bogata", "Санкт");
+  assert.equal(code, 0, err);
+  assert.match(best(out, "Bogata"), /^ 1 Bogata .*US /);
+  // Nothing resembles a name in another alphabet; what comes out exists all the same.
+  assert.match(best(out, "Санкт"), /^ 1 \S+.* [A-Z]{2} -?\d/);
+  assert.match(out, /median of 2, 3 beams/);
+});
+
+Deno.test("the demo explains itself and wrong arguments", async () => {
+  const help = await demo("--help");
+  assert.equal(help.code, 0);
+  assert.match(help.out, /Usage: demo \[options\] \[query …\]/);
+  const beams = await demo("--beams", "0");
+  assert.equal(beams.code, 2);
+  assert.match(beams.err, /Give --beams a whole number from 1 to 1024, got "0"/);
+  const query = await demo("?!");
+  assert.equal(query.code, 2);
+  assert.match(query.err, /Give a query with at least one letter, got "\?!"/);
+  const unknown = await demo("--colour");
+  assert.equal(unknown.code, 2);
+  assert.match(unknown.err, /Unknown option '--colour'/);
+});
