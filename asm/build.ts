@@ -1,6 +1,7 @@
 /**
  * Compiles `asm/module` to WASM and writes what is generated from it: the layout constants that the
- * AssemblyScript reads, and the module's bytes as TypeScript. Same sources, same bytes.
+ * AssemblyScript reads, and the module's bytes,
+ * for platforms that import .wasm files and as TypeScript for all others. Same sources, same bytes.
  *
  * `deno task build:asm` writes; `deno task build:asm --check` compares and fails if something is stale.
  */
@@ -10,6 +11,7 @@ import { BEAM_FIELDS, SEARCH_FIELDS } from "../src/kernels/wasm/search_layout.ts
 
 const LAYOUT = new URL("./module/layout.gen.ts", import.meta.url);
 const MODULE = new URL("../src/wasm/module.gen.ts", import.meta.url);
+const BINARY = new URL("../src/wasm/module.gen.wasm", import.meta.url);
 
 function layoutSource(): string {
   const words = (fields: readonly string[]) =>
@@ -82,16 +84,22 @@ function moduleSource(binary: Uint8Array): string {
 }
 
 const layout = layoutSource();
-const outputs: [URL, string][] = [[LAYOUT, layout], [MODULE, moduleSource(await compile(layout))]];
+const binary = await compile(layout);
+const encode = (text: string) => new TextEncoder().encode(text);
+const outputs: [URL, Uint8Array][] = [
+  [LAYOUT, encode(layout)],
+  [MODULE, encode(moduleSource(binary))],
+  [BINARY, binary],
+];
 const isCheck = Deno.args.includes("--check");
-for (const [url, text] of outputs) {
-  const present = await Deno.readTextFile(url).catch(() => "");
-  if (present === text) continue;
+for (const [url, bytes] of outputs) {
+  const present = await Deno.readFile(url).catch(() => new Uint8Array());
+  if (present.length === bytes.length && present.every((byte, i) => byte === bytes[i])) continue;
   if (isCheck) {
     console.error(`${url.pathname} is stale: run "deno task build:asm" and commit the result`);
     Deno.exitCode = 1;
   } else {
-    await Deno.writeTextFile(url, text);
+    await Deno.writeFile(url, bytes);
     console.error(`wrote ${url.pathname}`);
   }
 }

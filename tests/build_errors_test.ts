@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 import { BuildInputError } from "../mod.ts";
+import { Pace } from "../src/index/pace.ts";
+import { sortMatrix } from "../src/index/sort_matrix.ts";
 import { buildIndex } from "../src/index/build.ts";
 
 type Input = Parameters<typeof buildIndex>[0];
@@ -147,4 +149,67 @@ Deno.test("What the input throws comes out of the build", async () => {
     async () => await buildIndex(broken(), { vocabSize: 2 }),
     (error) => error === reason,
   );
+});
+
+Deno.test("A build whose source falls silent ends as soon as it is aborted", async () => {
+  const controller = new AbortController();
+  const reason = new Error("no more");
+  let isClosed = false;
+  const silent = {
+    [Symbol.asyncIterator]: () => ({
+      next: () => new Promise<never>(() => {}),
+      return() {
+        isClosed = true;
+        return Promise.resolve({ done: true as const, value: undefined });
+      },
+    }),
+  };
+  const build = buildIndex(silent, { vocabSize: 4, signal: controller.signal });
+  setTimeout(() => controller.abort(reason), 5);
+  await assert.rejects(build, reason);
+  assert.ok(isClosed);
+});
+
+Deno.test("A row that is a prefix of the sorted row before is named as such", async () => {
+  const rows = [[1, 2, 3], [1, 2]];
+  await assert.rejects(buildIndex(rows, { vocabSize: 4, sorted: true }), {
+    code: "unsorted",
+    row: 1,
+    column: 2,
+    actual: undefined,
+    message: /a prefix of row 0/,
+  });
+});
+
+Deno.test("What is no set of sequences is a TypeError", async () => {
+  for (const sequences of [null, undefined, "abc", 5, {}]) {
+    const build = buildIndex(sequences as unknown as number[][], { vocabSize: 4 });
+    await assert.rejects(build, { name: "TypeError", message: /expected a matrix/ });
+  }
+});
+
+Deno.test("One bucket that holds nearly all rows is sorted like any other", async () => {
+  const rows = 300_000;
+  const data = new Uint32Array(rows * 2);
+  for (let i = 0; i < rows; i++) data[2 * i + 1] = Math.imul(i, 0x9e3779b1) >>> 14;
+  data[0] = 1000; // one outlier, and the top bits of all others are alike
+  using index = await buildIndex({ data, rows, length: 2 }, { vocabSize: 2 ** 18 });
+  const distinct = new Set(
+    Array.from({ length: rows }, (_, i) => `${data[2 * i]},${data[2 * i + 1]}`),
+  );
+  assert.equal(index.size, distinct.size);
+  for (let i = 0; i < rows; i += 997) assert.ok(index.has(data.subarray(2 * i, 2 * i + 2)));
+});
+
+Deno.test("A matrix that changes between two looks at it is refused", async () => {
+  const data = new Uint16Array(2000).map((_, i) => (i * 7919) % 2000);
+  class Meddling extends Pace {
+    override tick(pass: string): Promise<void> {
+      if (pass === "count") data.fill(1999); // all rows now belong into one bucket
+      return Promise.resolve();
+    }
+  }
+  const options = { vocabSize: 2000, keepRows: false, pace: new Meddling({}) };
+  const sort = sortMatrix({ data, rows: 1000, length: 2 }, options);
+  await assert.rejects(sort, { name: "BuildInputError", code: "input-changed" });
 });

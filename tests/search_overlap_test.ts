@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { createDecoder, type Decoder } from "../mod.ts";
 import { buildIndex } from "../src/index/build.ts";
-import type { BeamSearchOptions, Logits, Model } from "../src/decode/types.ts";
+import type { BeamSearchOptions, Logits, Model, ModelInput } from "../src/decode/types.ts";
 import { assertLayout, assertSame, assertShown, watched } from "./support/compare.ts";
 import { runs } from "./support/long.ts";
 import { DELIVERIES, modelOf, Random, RULES } from "./support/models.ts";
@@ -199,4 +199,20 @@ Deno.test("Logits written to a view that memory growth detached are noticed, not
   };
   const search = decoder.beamSearch(model, { beamSize: 5 });
   await assert.rejects(search, { name: "ModelOutputError", code: "unwritten-logits", row: 0 });
+});
+
+Deno.test("The memory of a model input is out of reach once its step is over", async () => {
+  using index = await buildIndex([[0, 1], [1, 0]], { vocabSize: 2 });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const inputs: ModelInput[] = [];
+  const stale = { name: "EspalierError", code: "stale-input" };
+  const model: Model = (input) => {
+    // The memory of an earlier step has the size of this one, and is this one's.
+    for (const earlier of inputs) assert.throws(() => earlier.out, stale);
+    inputs.push(input);
+    return new Float32Array(input.rows * 2);
+  };
+  await decoder.beamSearch(model, { beamSize: 2 });
+  assert.equal(inputs.length, 2);
+  for (const input of inputs) assert.throws(() => input.out, stale);
 });

@@ -8,4 +8,4 @@ export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./loo
 export { isZero, verifyLevel } from "./verify";
 export { logSumExp, rowMax, widen } from "./softmax";
 export { stepRows } from "./step";
-export { countBuckets, dealHeap, dealRows, scanColumns, sortHeap, sortRecords } from "./sort";
+export { countBuckets, dealHeap, dealRows, scanColumns, sortHeap, sortRecords, splitRecords } from "./sort";

@@ -61,7 +61,10 @@ export function countBuckets(
   }
 }
 
-/** Deals the keys of a chunk into buckets; `cursors` hold the next free record of each. */
+/**
+ * Deals the keys of a chunk into buckets; `cursors` hold the next free record of each, and `ends` where each
+ * ends. False if a bucket overflows: the rows are not those that were counted.
+ */
 export function dealRows(
   rows: usize,
   count: u32,
@@ -71,21 +74,24 @@ export function dealRows(
   key: usize,
   shift: u32,
   cursors: usize,
+  ends: usize,
   records: usize,
   words: u32,
   keyWords: u32,
   firstRow: u32,
-): void {
+): bool {
   for (let i: u32 = 0; i < count; ++i) {
     packRow(rows, length, size, columns, key);
     rows += length * size;
-    const at = cursors + ((load<u32>(key) >> shift) << 2);
-    const slot = load<u32>(at);
-    store<u32>(at, slot + 1);
+    const bucket = (load<u32>(key) >> shift) << 2;
+    const slot = load<u32>(cursors + bucket);
+    if (slot >= load<u32>(ends + bucket)) return false;
+    store<u32>(cursors + bucket, slot + 1);
     const record = records + <usize>slot * (words << 2);
     for (let w: u32 = 0; w < keyWords; ++w) store<u32>(record + (w << 2), load<u32>(key + (w << 2)));
     if (words > keyWords) store<u32>(record + (keyWords << 2), firstRow + i);
   }
+  return true;
 }
 
 /** Words of key that a record of a row of its own length carries; the rest is read from the heap. */
@@ -162,27 +168,32 @@ function median(a: usize, b: usize, c: usize): usize {
   return isLess(b, c) ? c : b;
 }
 
+/** Splits the records [low, high] by a pivot (Hoare); returns the last of the lesser part, never `high`. */
+function partition(low: usize, high: usize): usize {
+  const count = (high - low) / recordBytes + 1;
+  const eighth = (count >> 3) * recordBytes;
+  const middle = low + (count >> 1) * recordBytes;
+  const pivot = count < 256 ? median(low, middle, high) : median(
+    median(low, low + eighth, low + 2 * eighth),
+    median(middle - eighth, middle, middle + eighth),
+    median(high - 2 * eighth, high - eighth, high),
+  );
+  copy(spare, pivot);
+  let i = low - recordBytes;
+  let j = high + recordBytes;
+  while (true) {
+    do { i += recordBytes; } while (isLess(i, spare));
+    do { j -= recordBytes; } while (isLess(spare, j));
+    if (i >= j) break;
+    swap(i, j);
+  }
+  // The split ends at `high` when the pivot is the greatest: step back to make progress.
+  return j == high ? j - recordBytes : j;
+}
+
 function quicksort(low: usize, high: usize): void {
   while (high - low > 16 * recordBytes) {
-    const count = (high - low) / recordBytes + 1;
-    const eighth = (count >> 3) * recordBytes;
-    const middle = low + (count >> 1) * recordBytes;
-    const pivot = count < 256 ? median(low, middle, high) : median(
-      median(low, low + eighth, low + 2 * eighth),
-      median(middle - eighth, middle, middle + eighth),
-      median(high - 2 * eighth, high - eighth, high),
-    );
-    copy(spare, pivot);
-    let i = low - recordBytes;
-    let j = high + recordBytes;
-    while (true) {
-      do { i += recordBytes; } while (isLess(i, spare));
-      do { j -= recordBytes; } while (isLess(spare, j));
-      if (i >= j) break;
-      swap(i, j);
-    }
-    // Hoare's split may end at `high` when the pivot is the greatest: step back to make progress.
-    if (j == high) j -= recordBytes;
+    const j = partition(low, high);
     if (j - low < high - j) {
       quicksort(low, j);
       low = j + recordBytes;
@@ -210,6 +221,24 @@ export function sortRecords(records: usize, count: u32, words: u32, keyWords: u3
   keyBytes = keyWords << 2;
   spare = room;
   quicksort(records, records + (count - 1) * recordBytes);
+}
+
+/**
+ * Splits records as the sort would: no key of the first n is greater than one of the rest. Returns n, 0 < n <
+ * `count`, for hosts that sort in pieces.
+ */
+export function splitRecords(
+  records: usize,
+  count: u32,
+  words: u32,
+  keyWords: u32,
+  room: usize,
+): u32 {
+  recordBytes = words << 2;
+  keyBytes = keyWords << 2;
+  spare = room;
+  const last = partition(records, records + (count - 1) * recordBytes);
+  return <u32>((last - records) / recordBytes) + 1;
 }
 
 /** Sorts records of {@link dealHeap}. */

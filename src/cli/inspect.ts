@@ -1,6 +1,6 @@
 /** `inspect`: what an index holds and what it costs, from its header alone. */
 import { IndexIntegrityError } from "../errors.ts";
-import { decodeShape } from "../index/header.ts";
+import { checkMetadata, decodeShape } from "../index/header.ts";
 import { FORMAT_VERSION, innerEdges, levelByteLength, tokenBits } from "../index/layout.ts";
 import { HeaderReader } from "../storage/load.ts";
 import { type Header, parseHeader } from "../storage/safetensors.ts";
@@ -83,7 +83,7 @@ async function readHeader(argument: string, signal: AbortSignal): Promise<Header
     for await (const chunk of chunks) {
       reader.take(chunk);
       const bytes = reader.complete();
-      if (bytes) return await parseHeader(bytes);
+      if (bytes) return await parseHeader(bytes, checkMetadata);
     }
     if (end === undefined || reader.length < end) throw truncated(reader.expected, reader.length);
   }

@@ -101,39 +101,51 @@ function isPromise(answer: Logits | Promise<Logits>): answer is Promise<Logits> 
   return typeof (answer as Promise<Logits> | undefined)?.then === "function";
 }
 
+function staleInput(step: number): EspalierError {
+  return new EspalierError(
+    "stale-input",
+    `Cannot read "out" of step ${step}: its search has gone on or ended; use the input of the present call`,
+    { step },
+  );
+}
+
 class KernelDecoder implements Decoder {
+  readonly backend: Backend;
   readonly reason: string;
-  #index: ConstraintIndex;
-  #kernel: Kernel;
-  #isDisposed = false;
+  /** Let go of on dispose, so that the memory of a disposed index can be reclaimed. */
+  #parts: { index: ConstraintIndex; kernel: Kernel } | undefined;
 
   constructor(index: ConstraintIndex, kernel: Kernel, reason: string) {
-    this.#index = index;
-    this.#kernel = kernel;
+    this.#parts = { index, kernel };
+    this.backend = kernel.backend;
     this.reason = reason;
   }
 
-  get backend(): Backend {
-    return this.#kernel.backend;
-  }
-
   async beamSearch(model: Model, options: BeamSearchOptions): Promise<BeamSearchResult> {
-    this.#check();
+    const { index, kernel } = this.#open();
     if (typeof model !== "function") {
       throw typeError("Cannot search: the model is not a function", { actual: typeof model });
     }
+    if (typeof options !== "object" || options === null) {
+      throw typeError("Cannot search without options: expected at least { beamSize }", {
+        actual: options,
+      });
+    }
     const { signal } = options;
     signal?.throwIfAborted();
-    const shape = searchShape(this.#index, options);
+    const shape = searchShape(index, options);
     const { batchSize, beamSize, rowWidth, endToken } = shape;
-    const { maxLength } = this.#index;
+    const { maxLength } = index;
     // A fixed-length search has no end to see before its last step.
-    const isFixed = endToken === undefined && this.#index.levels.at(-1)!.ends === this.#index.size;
+    const isFixed = endToken === undefined && index.levels.at(-1)!.ends === index.size;
     const steps = endToken === undefined ? maxLength : maxLength + 1;
-    using search = this.#kernel.begin(shape);
+    using search = kernel.begin(shape);
+    let isOver = false;
+    using _ = { [Symbol.dispose]: () => isOver = true };
     while (search.step < steps && (isFixed || search.isLive)) {
+      const step = search.step;
       const input: ModelInput = {
-        step: search.step,
+        step,
         rows: search.rows,
         batchSize,
         beamSize,
@@ -141,16 +153,19 @@ class KernelDecoder implements Decoder {
         tokens: search.tokens(),
         parents: search.parents(),
         get out() {
+          // Later the memory belongs to another step, or to another search.
+          if (isOver || search.step !== step) throw staleInput(step);
           return search.out();
         },
       };
       const answer = model(input);
       const logits = isPromise(answer) ? await answer : answer;
       signal?.throwIfAborted();
-      this.#check();
-      search.advance(logits);
+      this.#open();
+      const advanced = search.advance(logits);
+      if (advanced) await advanced;
     }
-    return toResult(storageOf(this.#index), batchSize, beamSize, search.beams(), this.backend);
+    return toResult(storageOf(index), batchSize, beamSize, search.beams(), this.backend);
   }
 
   maskLogits(
@@ -158,22 +173,23 @@ class KernelDecoder implements Decoder {
     prefixes: readonly ArrayLike<number>[],
     options?: MaskOptions,
   ): void {
-    this.#check();
-    maskLogits(this.#index, logits, prefixes, options);
+    maskLogits(this.#open().index, logits, prefixes, options);
   }
 
   [Symbol.dispose](): void {
-    this.#isDisposed = true;
-    this.#kernel[Symbol.dispose]();
+    this.#parts?.kernel[Symbol.dispose]();
+    this.#parts = undefined;
   }
 
-  #check(): void {
-    storageOf(this.#index);
-    if (this.#isDisposed) {
+  /** @throws {EspalierError} with code `"disposed"`, also where the index has been disposed of. */
+  #open(): { index: ConstraintIndex; kernel: Kernel } {
+    if (!this.#parts) {
       throw new EspalierError(
         "disposed",
         "Cannot search: the decoder has been disposed; make another with createDecoder",
       );
     }
+    storageOf(this.#parts.index);
+    return this.#parts;
   }
 }

@@ -1,5 +1,5 @@
 /** Masks logits in place, for search loops that are not ours. */
-import { rangeError } from "../errors.ts";
+import { rangeError, typeError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
 import { checkEndToken } from "./options.ts";
 
@@ -14,7 +14,8 @@ export interface MaskOptions {
  * prefix outside the set masks its whole row but `endToken`, so that a loop that went astray can stop. Cost
  * per row: one fill, and the allowed tokens.
  *
- * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix.
+ * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix. @throws {TypeError} if they are no
+ * `Float32Array`.
  */
 export function maskLogits(
   index: ConstraintIndex,
@@ -22,6 +23,12 @@ export function maskLogits(
   prefixes: readonly ArrayLike<number>[],
   { endToken }: MaskOptions = {},
 ): void {
+  if (!(logits instanceof Float32Array)) {
+    throw typeError("Cannot mask: the logits are no Float32Array", {
+      expected: "Float32Array",
+      actual: Object.prototype.toString.call(logits),
+    });
+  }
   const rows = prefixes.length;
   const width = rows === 0 ? 0 : logits.length / rows;
   if (rows === 0 ? logits.length > 0 : !Number.isInteger(width) || width < index.vocabSize) {
@@ -42,7 +49,8 @@ export function maskLogits(
   prefixes.forEach((prefix, row) => {
     const logitsOfRow = logits.subarray(row * width, (row + 1) * width);
     const allowed = index.allowedTokens(prefix);
-    const kept = Float32Array.from(allowed, (token) => logitsOfRow[token]);
+    const kept = new Float32Array(allowed.length);
+    for (let i = 0; i < allowed.length; i++) kept[i] = logitsOfRow[allowed[i]];
     // Off the set nothing can follow and nothing has ended: then only the end is left.
     const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix));
     const end = keepsEnd ? logitsOfRow[endToken] : -Infinity;

@@ -9,7 +9,7 @@ import { ConstraintIndex, indexFrom } from "./constraint_index.ts";
 import { encodeShape } from "./header.ts";
 import { MAX_LENGTH, MAX_VOCAB, planSections } from "./layout.ts";
 import { Pace } from "./pace.ts";
-import { planIndex, ROWS_PER_TICK } from "./plan.ts";
+import { planIndex } from "./plan.ts";
 import {
   badToken,
   FrontCodedRows,
@@ -36,7 +36,7 @@ export interface BuildOptions {
   sorted?: boolean;
   /** Called once with the ordinal of each input row, duplicates included. Costs 4 to 8 bytes a row. */
   reportOrdinals?: (ordinals: Uint32Array) => void;
-  /** The compiled kernels, on platforms that refuse to compile from bytes. */
+  /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
   wasm?: WebAssembly.Module;
   /** Stops the build; it rejects with the signal's reason. */
   signal?: AbortSignal;
@@ -52,7 +52,8 @@ export interface BuildOptions {
  * for an unsorted matrix about one packed key per row (12 bytes for 8 tokens of 11 bits); for iterables
  * about 30 bytes per unsorted row; for sorted ones about the size of the index.
  *
- * @param sequences a matrix, or rows in any order (in ascending order with `sorted`). Not kept.
+ * @param sequences a matrix, or rows in any order (in ascending order with `sorted`). Not kept; a matrix must
+ * not change until the promise settles, it is read more than once.
  * @throws {BuildInputError} naming row and position, if a row is no sequence of tokens, or there is none.
  * @throws {RangeError} if `vocabSize` is out of range.
  *
@@ -71,6 +72,11 @@ export async function buildIndex(
   sequences: SequenceMatrix | Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
   options: BuildOptions,
 ): Promise<ConstraintIndex> {
+  if (typeof options !== "object" || options === null) {
+    throw typeError("Cannot build without options: expected at least { vocabSize }", {
+      actual: options,
+    });
+  }
   const { vocabSize, reportOrdinals, wasm, signal } = options;
   if (!Number.isInteger(vocabSize) || vocabSize < 2 || vocabSize > MAX_VOCAB) {
     throw rangeError(
@@ -111,40 +117,41 @@ async function readRows(
 ): Promise<RowCursor> {
   const { vocabSize, sorted = false, wasm, reportOrdinals } = options;
   const keepRows = reportOrdinals !== undefined;
+  if (typeof sequences !== "object" || sequences === null) throw notSequences(sequences);
   if (isMatrix(sequences)) {
     checkMatrix(sequences);
-    if (sequences.rows === 0) return new MatrixCursor(sequences);
+    if (sequences.rows === 0) return new MatrixCursor(sequences, vocabSize);
     pace.passes = sorted ? 2 : 6;
-    if (!sorted) return await sortMatrix(sequences, { vocabSize, keepRows, wasm, pace });
-    const bad = sequences.data.findIndex((token) => token < 0 || token >= vocabSize);
-    if (bad >= 0) {
-      const { data, length } = sequences;
-      throw badToken(Math.floor(bad / length), bad % length, data[bad], vocabSize);
-    }
-    return new MatrixCursor(sequences);
+    if (sorted) return new MatrixCursor(sequences, vocabSize);
+    return await sortMatrix(sequences, { vocabSize, keepRows, wasm, pace });
   }
   pace.passes = sorted ? 2 : 4;
-  if (sorted) return await readSorted(sequences, vocabSize, pace);
+  if (sorted) return await readSorted(sequences, options, pace);
   const heap = await RowHeap.create(vocabSize, wasm);
-  await forEachRow(sequences, vocabSize, pace, (tokens, length) => heap.push(tokens, length));
+  await forEachRow(sequences, options, pace, (tokens, length) => heap.push(tokens, length));
   if (heap.count === 0) return new FrontCodedRows(1, 1);
   return await heap.sort(keepRows, pace);
 }
 
 async function readSorted(
   sequences: Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
-  vocabSize: number,
+  options: BuildOptions,
   pace: Pace,
 ): Promise<RowCursor> {
-  const rows = new FrontCodedRows(32 - Math.clz32(vocabSize - 1), MAX_LENGTH);
-  await forEachRow(sequences, vocabSize, pace, (tokens, length) => {
+  const rows = new FrontCodedRows(32 - Math.clz32(options.vocabSize - 1), MAX_LENGTH);
+  await forEachRow(sequences, options, pace, (tokens, length) => {
     rows.reserve(length);
     const last = rows.tokens;
     const common = Math.min(length, rows.length);
     let shared = 0;
     while (shared < common && tokens[shared] === last[shared]) shared++;
     if (shared < common ? tokens[shared] < last[shared] : length < rows.length) {
-      throw unsorted(rows.count, shared, last[shared], tokens[shared]);
+      throw unsorted(
+        rows.count,
+        shared,
+        last[shared],
+        shared < length ? tokens[shared] : undefined,
+      );
     }
     for (let i = shared; i < length; i++) last[i] = tokens[i];
     rows.push(shared, length);
@@ -155,7 +162,7 @@ async function readSorted(
 /** Checks every row and hands it on in a buffer that the next row overwrites. */
 async function forEachRow(
   sequences: Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
-  vocabSize: number,
+  { vocabSize, signal }: BuildOptions,
   pace: Pace,
   visit: (tokens: Uint32Array, length: number) => void,
 ): Promise<void> {
@@ -174,7 +181,7 @@ async function forEachRow(
     }
     for (let i = 0; i < length; i++) {
       const token = sequence[i];
-      if (!(token >= 0 && token < vocabSize && Math.floor(token) === token)) {
+      if (!(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
         throw badToken(row, i, token, vocabSize);
       }
       tokens[i] = token;
@@ -183,26 +190,64 @@ async function forEachRow(
     row++;
   };
   if (Symbol.asyncIterator in sequences) {
-    for await (const sequence of sequences) {
+    for await (const sequence of untilAborted(sequences, signal)) {
       take(sequence);
-      if (row % ROWS_PER_TICK === 0) await pace.tick("read", row);
+      if (pace.isDue) await pace.tick("read", row);
     }
-  } else if (typeof sequences?.[Symbol.iterator] === "function") {
+  } else if (typeof sequences[Symbol.iterator] === "function") {
     for (const sequence of sequences) {
       take(sequence);
-      if (row % ROWS_PER_TICK === 0) await pace.tick("read", row);
+      // Looking at the clock costs about as much as a short row.
+      if (row % 16 === 0 && pace.isDue) await pace.tick("read", row);
     }
   } else {
-    throw typeError("Cannot build: expected a matrix or an iterable of sequences", {
-      actual: sequences,
-    });
+    throw notSequences(sequences);
   }
   await pace.tick("read", row);
 }
 
+/** Rows as they come, or the reason of the signal as soon as it is aborted, whatever the source does. */
+async function* untilAborted<T>(
+  rows: AsyncIterable<T>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<T> {
+  const iterator = rows[Symbol.asyncIterator]();
+  let interrupt: ((reason: unknown) => void) | undefined;
+  const abort = () => interrupt?.(signal?.reason);
+  signal?.addEventListener("abort", abort);
+  let isDone = false;
+  try {
+    while (true) {
+      signal?.throwIfAborted();
+      const { done, value } = await new Promise<IteratorResult<T>>((resolve, reject) => {
+        interrupt = reject;
+        iterator.next().then(resolve, (error) => {
+          isDone = true;
+          reject(error);
+        });
+      });
+      if (done) {
+        isDone = true;
+        return;
+      }
+      yield value;
+    }
+  } finally {
+    signal?.removeEventListener("abort", abort);
+    // Not awaited: a source that hangs would hang here.
+    if (!isDone) void Promise.resolve(iterator.return?.()).catch(() => {});
+  }
+}
+
+function notSequences(actual: unknown): TypeError {
+  return typeError(
+    "Cannot build: expected a matrix { data, rows, length }, or an iterable of arrays of tokens",
+    { actual: typeof actual },
+  );
+}
+
 function isMatrix(sequences: object): sequences is SequenceMatrix {
-  return typeof sequences === "object" && sequences !== null && "data" in sequences &&
-    "rows" in sequences;
+  return "data" in sequences && "rows" in sequences;
 }
 
 function checkMatrix({ data, rows, length }: SequenceMatrix): void {

@@ -2,7 +2,7 @@
 import { EspalierError, rangeError } from "../errors.ts";
 import { load } from "../storage/load.ts";
 import { type IndexSource, openSource } from "../storage/source.ts";
-import { decodeShape } from "./header.ts";
+import { checkMetadata, decodeShape } from "./header.ts";
 import {
   type Encoding,
   innerEdges,
@@ -44,7 +44,7 @@ export interface LevelInfo {
 
 /** How to open an index. */
 export interface OpenOptions {
-  /** The compiled kernels, on platforms that refuse to compile from bytes. */
+  /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
   wasm?: WebAssembly.Module;
   /**
    * Default: header and SHA-256 digests are checked. `true`: the structure as well (one more pass over the
@@ -143,7 +143,7 @@ export class ConstraintIndex implements Disposable {
         const { heap, data } = memory = await reserve(decodeShape(header), wasm);
         return (offset, length) => heap.u8(data + offset, length);
       },
-      { digests: verify !== false, signal, onProgress },
+      { digests: verify !== false, checkMetadata, signal, onProgress },
     );
     const storage = { ...memory!, header };
     if (verify) verifyStructure(storage);
@@ -235,7 +235,7 @@ export class ConstraintIndex implements Disposable {
   #walk(tokens: ArrayLike<number>): { state: number; ordinal: number } | undefined {
     const { heap, table, scratch } = this.#open();
     const length = tokens.length;
-    if (length > this.maxLength) return undefined;
+    if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
     const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
     for (let i = 0; i < length; i++) {
       const token = tokens[i];

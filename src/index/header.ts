@@ -27,13 +27,12 @@ export function encodeShape(shape: IndexShape): Record<string, string> {
 }
 
 /**
- * Reads the shape from a header and checks that counts, sizes and sections agree, so that no address
- * derived from it leaves the data.
+ * Makes sure that metadata is that of an index of this version. Asked first: other files are refused as what
+ * they are, and nothing more is expected of later versions.
  *
- * @throws {IndexFormatError} if they do not, or if the version is another.
+ * @throws {IndexFormatError} if it is not.
  */
-export function decodeShape(header: Header): IndexShape {
-  const { format, version, index } = header.metadata;
+export function checkMetadata({ format, version }: Record<string, unknown>): void {
   if (format !== FORMAT) {
     throw new IndexFormatError(
       "not-an-index",
@@ -48,9 +47,18 @@ export function decodeShape(header: Header): IndexShape {
       { expected: String(FORMAT_VERSION), actual: version },
     );
   }
+}
+
+/**
+ * Reads the shape from a header and checks that counts, sizes and sections agree, so that no address
+ * derived from it leaves the data.
+ *
+ * @throws {IndexFormatError} if they do not.
+ */
+export function decodeShape(header: Header): IndexShape {
   let shape: IndexShape;
   try {
-    shape = JSON.parse(index);
+    shape = JSON.parse(header.metadata.index);
   } catch (cause) {
     throw inconsistent("the shape is not JSON", {}, cause);
   }

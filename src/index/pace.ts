@@ -21,6 +21,11 @@ export class Pace {
     this.#options = options;
   }
 
+  /** Whether it is time to {@linkcode tick}, for work that comes in small pieces. */
+  get isDue(): boolean {
+    return performance.now() - this.#lastTurn > TURN_MS;
+  }
+
   /**
    * Reports `done` of `total` rows of a pass (no total while reading a stream), lets timers run from time
    * to time.
@@ -33,7 +38,7 @@ export class Pace {
       this.#finished++;
       this.#stage = pass;
     }
-    if (performance.now() - this.#lastTurn > TURN_MS) {
+    if (this.isDue) {
       if (total === undefined) onProgress?.(done);
       else onProgress?.(Math.floor((this.#finished * total + done) / this.passes), total);
       await new Promise((resolve) => setTimeout(resolve, 0));

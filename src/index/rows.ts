@@ -40,8 +40,10 @@ export class MatrixCursor implements RowCursor {
   row = -1;
   #data: SequenceMatrix["data"];
   #width: number;
+  #vocabSize: number;
 
-  constructor({ data, rows, length }: SequenceMatrix) {
+  constructor({ data, rows, length }: SequenceMatrix, vocabSize: number) {
+    this.#vocabSize = vocabSize;
     this.count = rows;
     this.tokens = new Uint32Array(length);
     this.#data = data;
@@ -59,6 +61,9 @@ export class MatrixCursor implements RowCursor {
     let shared = 0;
     for (let i = 0; i < this.#width; i++) {
       const token = this.#data[start + i];
+      if (token < 0 || token >= this.#vocabSize) {
+        throw badToken(this.row, i, token, this.#vocabSize);
+      }
       if (shared === i && this.length > 0) {
         if (token === this.tokens[i]) shared++;
         else if (token < this.tokens[i]) throw unsorted(this.row, i, this.tokens[i], token);
@@ -71,13 +76,16 @@ export class MatrixCursor implements RowCursor {
   }
 }
 
-/** The error for a row that does not come after the one before. */
-export function unsorted(row: number, column: number, expected: number, actual: number) {
+/** The error for a row that does not come after the one before; no `actual` token where it ends too early. */
+export function unsorted(row: number, column: number, expected: number, actual?: number) {
+  const how = actual === undefined
+    ? `it is a prefix of row ${row - 1} and must stand before it`
+    : `token ${actual} after ${expected} at position ${column}`;
   return new BuildInputError(
     "unsorted",
     `Cannot build from rows declared sorted: row ${row} comes before row ${
       row - 1
-    } (token ${actual} after ${expected} at position ${column}); sort them, or leave out "sorted"`,
+    } (${how}); sort them, or leave out "sorted"`,
     { row, column, expected, actual },
   );
 }

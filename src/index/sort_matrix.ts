@@ -1,5 +1,5 @@
 /** Sorts a matrix in WASM, by packed keys. */
-import { type BuildInputError, LimitError } from "../errors.ts";
+import { BuildInputError, LimitError } from "../errors.ts";
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Pace } from "./pace.ts";
 import { badToken, type RowCursor, type SequenceMatrix } from "./rows.ts";
@@ -9,6 +9,8 @@ export const CHUNK_BYTES = 2 ** 20;
 /** Keys are dealt into buckets by so many top bits. */
 export const BUCKET_BITS = 11;
 export const BUCKETS = 2 ** BUCKET_BITS;
+/** Most rows that one call sorts. */
+const PIECE_ROWS = 2 ** 17;
 
 interface SortOptions {
   vocabSize: number;
@@ -67,6 +69,7 @@ export async function sortMatrix(
   if (rows * words * 4 > 2 ** 32 - 16 * CHUNK_BYTES) throw tooManyRows(rows * words * 4);
   const key = heap.allocate((words + 1) * 4);
   const cursors = heap.allocate(BUCKETS * 4);
+  const ends = heap.allocate(BUCKETS * 4);
   const records = heap.allocate(rows * words * 4);
   const shift = 32 - BUCKET_BITS;
   heap.u32(cursors, BUCKETS).fill(0);
@@ -75,8 +78,9 @@ export async function sortMatrix(
     heap.exports.countBuckets(chunk, count, length, size, columns, key, shift, cursors);
   });
   const starts = toStarts(heap.u32(cursors, BUCKETS));
+  heap.u32(ends, BUCKETS).set(starts.subarray(1));
   await forEachChunk("deal", (count, row) => {
-    heap.exports.dealRows(
+    const isDealt = heap.exports.dealRows(
       chunk,
       count,
       length,
@@ -85,17 +89,29 @@ export async function sortMatrix(
       key,
       shift,
       cursors,
+      ends,
       records,
       words,
       keyWords,
       row,
     );
+    if (!isDealt) throw inputChanged();
   });
+  // Large buckets are split before they are sorted, so that no call takes long.
+  const pieces: { from: number; count: number }[] = [];
   for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    const from = starts[bucket];
-    const count = starts[bucket + 1] - from;
-    heap.exports.sortRecords(records + from * words * 4, count, words, keyWords, key);
-    await pace.tick("sort", starts[bucket + 1], rows);
+    pieces.push({ from: starts[bucket], count: starts[bucket + 1] - starts[bucket] });
+    for (let piece = pieces.pop(); piece; piece = pieces.pop()) {
+      const { from, count } = piece;
+      const address = records + from * words * 4;
+      if (count > PIECE_ROWS) {
+        const lesser = heap.exports.splitRecords(address, count, words, keyWords, key);
+        pieces.push({ from: from + lesser, count: count - lesser }, { from, count: lesser });
+      } else {
+        heap.exports.sortRecords(address, count, words, keyWords, key);
+      }
+      await pace.tick("sort", count > PIECE_ROWS ? from : from + count, rows);
+    }
   }
   return new KeyCursor(heap.u32(records, rows * words), rows, words, layout);
 }
@@ -218,6 +234,14 @@ function findBadToken(
     i >= firstRow * length && (token < 0 || token >= vocabSize)
   );
   return badToken(Math.floor(at / length), at % length, data[at], vocabSize);
+}
+
+/** The error for a matrix that is not the same at every look. */
+export function inputChanged(): BuildInputError {
+  return new BuildInputError(
+    "input-changed",
+    "Cannot build: the matrix changed while it was read; leave it alone until the build has ended, or pass a copy",
+  );
 }
 
 function tooManyRows(bytes: number): LimitError {

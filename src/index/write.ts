@@ -3,6 +3,7 @@ import { type LevelShape, planSections, rowWords, tokenBits } from "./layout.ts"
 import type { Pace } from "./pace.ts";
 import { ROWS_PER_TICK } from "./plan.ts";
 import type { RowCursor } from "./rows.ts";
+import { inputChanged } from "./sort_matrix.ts";
 import type { IndexMemory } from "./storage.ts";
 
 /** Appends the edges of one level. Addresses are word numbers in `words`, the whole memory. */
@@ -115,6 +116,7 @@ export async function writeIndex(
       if (shared < length || length !== lastLength) {
         const goesOn = shared === lastLength;
         if (goesOn && shared > 0) writers[shared - 1].markInner();
+        if (length > writers.length) throw inputChanged();
         for (let d = shared; d < length; d++) {
           const writer = writers[d];
           writer.append(tokens[d], d > shared || goesOn);
@@ -127,6 +129,10 @@ export async function writeIndex(
     }
     await pace.tick("write", row, rows.count);
   }
+  const isAsPlanned = shape.levels.every(({ edges, ends }, d) =>
+    writers[d].edges === edges && writers[d].ends === ends
+  );
+  if (!isAsPlanned) throw inputChanged();
   shape.levels.forEach((level, d) => {
     writers[d].finish();
     const sample = (part: string, bits: number) => {

@@ -97,7 +97,7 @@ export interface KernelSearch extends Disposable {
    * @throws {ModelOutputError} if a live row has a logit of +infinity, there are not rows·W logits, or a
    * live row of `out` was not written.
    */
-  advance(logits: Logits): void;
+  advance(logits: Logits): void | Promise<void>;
   /** The beams as they stand. Copies. */
   beams(): Beams;
   /** Puts beams in place for a step, as if the steps before had led there. */

@@ -10,6 +10,8 @@ const DIGESTS_IN_FLIGHT = 4;
 export interface LoadOptions {
   /** False to skip the digests. */
   digests?: boolean;
+  /** Throws if the metadata is that of another kind of file. */
+  checkMetadata: (metadata: Record<string, unknown>) => void;
   signal?: AbortSignal;
   onProgress?: (bytes: number, total?: number) => void;
 }
@@ -27,7 +29,7 @@ export type DataPlace = (offset: number, length: number) => Uint8Array<ArrayBuff
 export async function load(
   source: OpenedSource,
   prepare: (header: Header) => Promise<DataPlace>,
-  { digests = true, signal, onProgress }: LoadOptions = {},
+  { digests = true, checkMetadata, signal, onProgress }: LoadOptions,
 ): Promise<Header> {
   const start = new HeaderReader();
   let header: Header | undefined;
@@ -42,7 +44,7 @@ export async function load(
         rest = start.take(chunk);
         const bytes = start.complete();
         if (!bytes) continue;
-        header = await parseHeader(bytes, digests);
+        header = await parseHeader(bytes, checkMetadata, digests);
         checkLength(source.byteLength, header);
         view = await prepare(header);
       }
@@ -146,7 +148,7 @@ function tooLong(header: Header, actual: number): IndexIntegrityError {
   const expected = header.bytes.length + header.dataByteLength;
   return new IndexIntegrityError(
     "trailing-bytes",
-    `Cannot open the index: expected ${expected} bytes, got at least ${actual}; the file is not what its header says`,
+    `Cannot open the index: expected ${expected} bytes, got at least ${actual}; the file is not what its header says, fetch it again`,
     { expected, actual, offset: expected },
   );
 }

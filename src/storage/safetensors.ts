@@ -133,12 +133,14 @@ export function headerByteLength(start: Uint8Array): number {
  * Parses and checks a header.
  *
  * @param bytes length word, header and padding.
+ * @param checkMetadata throws if this is another kind of file, before anything else is asked of it.
  * @param checkDigest false to skip the digest, not the rest.
  * @throws {IndexFormatError} if it is no header that Espalier writes.
  * @throws {IndexIntegrityError} if its digest does not fit.
  */
 export async function parseHeader(
   bytes: Uint8Array<ArrayBuffer>,
+  checkMetadata: (metadata: Record<string, unknown>) => void,
   checkDigest = true,
 ): Promise<Header> {
   let json: Record<string, unknown>;
@@ -147,7 +149,8 @@ export async function parseHeader(
   } catch (cause) {
     throw malformed("the header is not JSON", { offset: 8 }, cause);
   }
-  const metadata = record(json.__metadata__) as Record<string, string>;
+  const metadata = record(json.__metadata__ ?? {}) as Record<string, string>;
+  checkMetadata(metadata);
   for (const [key, value] of Object.entries(metadata)) {
     if (typeof value !== "string") throw malformed(`metadata "${key}" is not a string`);
   }

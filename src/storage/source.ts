@@ -33,24 +33,27 @@ export interface OpenedSource {
 /**
  * Opens a source for one pass.
  *
- * @throws {StorageError} if it cannot be fetched. Messages carry the address without user and query.
+ * @throws {StorageError} if it cannot be fetched, or breaks off. Messages carry the address without user and query.
  * @throws {TypeError} if the source is of no known kind.
  */
 export async function openSource(
   source: IndexSource,
   options: { signal?: AbortSignal; fetch?: typeof fetch },
 ): Promise<OpenedSource> {
+  const { signal } = options;
   if (source instanceof ArrayBuffer) return memory(new Uint8Array(source));
   if (source instanceof Uint8Array) return memory(source);
-  if (source instanceof ReadableStream) return { chunks: read(source) };
-  if (source instanceof Blob) return { chunks: read(source.stream()), byteLength: source.size };
-  if (source instanceof Response) return fromResponse(source);
+  if (source instanceof ReadableStream) return { chunks: read(source, signal) };
+  if (source instanceof Blob) {
+    return { chunks: read(source.stream(), signal), byteLength: source.size };
+  }
+  if (source instanceof Response) return fromResponse(source, signal);
   if (typeof source === "string" || source instanceof URL || source instanceof Request) {
     return await fromNetwork(source, options);
   }
   if (typeof (source as ByteSource | undefined)?.read === "function") {
     return {
-      chunks: read(await source.read(undefined, options.signal)),
+      chunks: read(await orAborted(source.read(undefined, signal), signal), signal),
       byteLength: source.byteLength,
     };
   }
@@ -65,30 +68,87 @@ const READ_BYTES = 2 ** 18;
 
 /**
  * Reads a stream. A byte stream fills one buffer over and over: chunks are valid until the next, and no
- * garbage as large as the index piles up.
+ * garbage as large as the index piles up. Ends at once when the signal is aborted.
  */
-async function* read(stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
+async function* read(
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined,
+  url?: string,
+): AsyncGenerator<Uint8Array> {
+  const { reader, next } = openReader(stream);
+  // Cancelling ends the read that is pending.
+  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  signal?.addEventListener("abort", cancel, { once: true });
+  let offset = 0;
+  let isDone = false;
+  try {
+    while (true) {
+      let chunk: Uint8Array | undefined;
+      try {
+        chunk = await next();
+      } catch (cause) {
+        isDone = true;
+        signal?.throwIfAborted();
+        throw new StorageError(
+          "read-failed",
+          `Cannot read ${url || "the stream"}: it broke off after ${offset} bytes; try again`,
+          { url, offset },
+          { cause },
+        );
+      }
+      signal?.throwIfAborted();
+      if (chunk === undefined) {
+        isDone = true;
+        return;
+      }
+      if (!(chunk instanceof Uint8Array)) {
+        throw typeError("Cannot read the stream: its chunks are no Uint8Arrays", {
+          expected: "Uint8Array",
+          actual: Object.prototype.toString.call(chunk),
+          offset,
+        });
+      }
+      offset += chunk.length;
+      yield chunk;
+    }
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    if (!isDone) await reader.cancel().catch(() => {});
+    reader.releaseLock();
+  }
+}
+
+function openReader(
+  stream: ReadableStream<Uint8Array>,
+): {
+  reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  next: () => Promise<Uint8Array | undefined>;
+} {
   let reader: ReadableStreamBYOBReader;
   try {
     reader = stream.getReader({ mode: "byob" });
   } catch {
-    yield* stream; // not a byte stream
-    return;
+    const reader = stream.getReader(); // not a byte stream
+    return { reader, next: async () => (await reader.read()).value };
   }
   let buffer = new ArrayBuffer(READ_BYTES);
-  let isDone = false;
-  try {
-    while (true) {
-      const { done, value } = await reader.read(new Uint8Array(buffer));
-      isDone = done;
-      if (done) return;
-      yield value;
-      buffer = value.buffer;
-    }
-  } finally {
-    if (!isDone) await reader.cancel().catch(() => {});
-    reader.releaseLock();
-  }
+  const next = async () => {
+    const { done, value } = await reader.read(new Uint8Array(buffer));
+    if (done || !value) return undefined;
+    buffer = value.buffer;
+    return value;
+  };
+  return { reader, next };
+}
+
+/** Waits for a promise, or for the signal: sources may not know it. */
+function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (!signal) return promise;
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 function memory(bytes: Uint8Array): OpenedSource {
@@ -124,12 +184,16 @@ async function fromNetwork(
       { cause },
     );
   }
-  return fromResponse(response, url);
+  return fromResponse(response, signal, url);
 }
 
-function fromResponse(response: Response, url = withoutSecrets(response.url)): OpenedSource {
+function fromResponse(
+  response: Response,
+  signal: AbortSignal | undefined,
+  url = withoutSecrets(response.url),
+): OpenedSource {
   if (!response.ok || !response.body) {
-    response.body?.cancel();
+    response.body?.cancel().catch(() => {});
     throw new StorageError(
       "http-status",
       `Cannot fetch ${url || "the index"}: expected status 200 with a body, got ${response.status}`,
@@ -140,7 +204,10 @@ function fromResponse(response: Response, url = withoutSecrets(response.url)): O
   const length = response.headers.has("content-encoding")
     ? null
     : response.headers.get("content-length");
-  return { chunks: read(response.body), byteLength: length === null ? undefined : Number(length) };
+  return {
+    chunks: read(response.body, signal, url),
+    byteLength: length === null ? undefined : Number(length),
+  };
 }
 
 /** An address for messages: no user, password, query or fragment. */

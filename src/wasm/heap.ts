@@ -109,7 +109,7 @@ export class WasmHeap {
 function outOfMemory(bytes: number, cause?: unknown): LimitError {
   return new LimitError(
     "out-of-memory",
-    `Cannot grow the WASM memory to ${bytes} bytes: use a smaller index, fewer beams, or fewer searches at once`,
+    `Cannot grow the WASM memory to ${bytes} bytes: 4 GiB is the most, and the machine may have less; split the set, sort it beforehand, or search fewer beams at once`,
     { expected: MAX_BYTES, actual: bytes },
     { cause },
   );

@@ -37,11 +37,12 @@ export interface WasmExports {
     key: number,
     shift: number,
     cursors: number,
+    ends: number,
     records: number,
     words: number,
     keyWords: number,
     firstRow: number,
-  ): void;
+  ): number;
   dealHeap(
     heap: number,
     count: number,
@@ -58,6 +59,13 @@ export interface WasmExports {
     keyWords: number,
     room: number,
   ): void;
+  splitRecords(
+    records: number,
+    count: number,
+    words: number,
+    keyWords: number,
+    room: number,
+  ): number;
   sortHeap(records: number, count: number, words: number, room: number): void;
 }
 
@@ -66,7 +74,7 @@ let compiling: Promise<WebAssembly.Module> | undefined;
 
 /**
  * The compiled module, from the bytes that come with this code. Platforms that refuse to compile from bytes
- * (Workers) import the module themselves and pass it as `wasm`.
+ * (Workers) import `module.gen.wasm`, which stands beside this file, themselves and pass it as `wasm`.
  */
 export async function compiledModule(): Promise<WebAssembly.Module> {
   if (compiled) return compiled;

@@ -144,7 +144,7 @@ async function checkProblem(
       out: search.out(),
     });
     const values = logitRows(logits, rows);
-    search.advance(logits);
+    await search.advance(logits);
     chosen = masks.map((_, b) => {
       const candidates = oracleStep(beams[b], values.slice(b * width, (b + 1) * width), {
         ...options,

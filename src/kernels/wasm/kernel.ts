@@ -11,6 +11,7 @@ import {
   type Logits,
   type SearchShape,
 } from "../kernel.ts";
+import { checkLogits } from "../logits.ts";
 import { BEAM_FIELDS, SEARCH_FIELDS } from "./search_layout.ts";
 
 /** Logits that live elsewhere come in through a window of about so many bytes. */
@@ -23,20 +24,23 @@ const UNWRITTEN = 0x7fc5e1ea;
 /** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
 export class WasmKernel implements Kernel {
   readonly backend = "wasm";
-  #storage: IndexStorage;
+  #storage: IndexStorage | undefined;
 
   constructor(storage: IndexStorage) {
     this.#storage = storage;
   }
 
   begin(shape: SearchShape): KernelSearch {
+    if (!this.#storage) throw new Error("The kernel has been disposed");
     return new WasmSearch(this.#storage, shape);
   }
 
-  [Symbol.dispose](): void {}
+  [Symbol.dispose](): void {
+    this.#storage = undefined;
+  }
 }
 
-/** Words between candidates that are kept and those that wait to be sorted out. */
+/** Candidates that the buffer holds: those that are kept, and those that wait to be sorted out. */
 function bufferSize(limit: number): number {
   return 2 * limit + 64;
 }
@@ -160,6 +164,7 @@ class WasmSearch implements KernelSearch {
   }
 
   out(): Float32Array<ArrayBuffer> {
+    if (this.#isDisposed) throw new Error("The search has been disposed");
     const { heap } = this.#storage;
     const { rowWidth } = this.#shape;
     // Sized for every later step at once: growing again would detach the view of another search.
@@ -180,7 +185,7 @@ class WasmSearch implements KernelSearch {
     const { rowWidth, filters } = this.#shape;
     const rows = this.rows;
     const address = this.#addressOf(logits);
-    if (address === undefined) this.#checkLogits(logits, rows * rowWidth);
+    if (address === undefined) checkLogits(logits, this.step, rows, rowWidth);
     else if (address === this.#out) this.#checkWritten();
     this.#set({
       LEVEL: this.step < this.#maxLength ? this.#storage.table + this.step * LEVEL_RECORD_BYTES : 0,
@@ -262,28 +267,6 @@ class WasmSearch implements KernelSearch {
         { step: this.step, row },
       );
     }
-  }
-
-  #checkLogits(logits: Logits, expected: number): void {
-    const step = this.step;
-    const isFloat16 = "Float16Array" in globalThis && logits instanceof Float16Array;
-    if (!(logits instanceof Float32Array || logits instanceof Uint16Array || isFloat16)) {
-      throw new ModelOutputError(
-        "bad-logits",
-        `Cannot search: at step ${step} the model returned no Float32Array, Float16Array or Uint16Array (f16 bits)`,
-        {
-          step,
-          expected: "Float32Array",
-          actual: Object.prototype.toString.call(logits),
-        },
-      );
-    }
-    if (logits.length === expected) return;
-    throw new ModelOutputError(
-      "bad-logits-length",
-      `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${this.rows} rows of ${this.#shape.rowWidth})`,
-      { step, expected, actual: logits.length },
-    );
   }
 
   /** Copies logits through a window of a few rows. */

@@ -1,0 +1,26 @@
+/** What every kernel asks of the logits that a model returns. */
+import { ModelOutputError } from "../errors.ts";
+import type { Logits } from "./kernel.ts";
+
+/**
+ * Checks kind and number of the logits of a step.
+ *
+ * @throws {ModelOutputError} saying what was expected.
+ */
+export function checkLogits(logits: Logits, step: number, rows: number, rowWidth: number): void {
+  const isFloat16 = "Float16Array" in globalThis && logits instanceof Float16Array;
+  if (!(logits instanceof Float32Array || logits instanceof Uint16Array || isFloat16)) {
+    throw new ModelOutputError(
+      "bad-logits",
+      `Cannot search: at step ${step} the model returned no Float32Array, Float16Array or Uint16Array (f16 bits)`,
+      { step, expected: "Float32Array", actual: Object.prototype.toString.call(logits) },
+    );
+  }
+  const expected = rows * rowWidth;
+  if (logits.length === expected) return;
+  throw new ModelOutputError(
+    "bad-logits-length",
+    `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${rows} rows of ${rowWidth})`,
+    { step, expected, actual: logits.length },
+  );
+}
