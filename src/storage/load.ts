@@ -47,6 +47,7 @@ export async function load(
         header = await parseHeader(bytes, checkMetadata, digests);
         checkLength(source.byteLength, header);
         view = await prepare(header);
+        onProgress?.(header.bytes.length, header.bytes.length + header.dataByteLength);
       }
       if (filled + rest.length > header.dataByteLength) {
         throw tooLong(header, header.bytes.length + filled + rest.length);

@@ -83,6 +83,7 @@ async function* read(
   let isDone = false;
   try {
     while (true) {
+      signal?.throwIfAborted();
       let chunk: Uint8Array | undefined;
       try {
         chunk = await next();
@@ -131,13 +132,19 @@ function openReader(
     const reader = stream.getReader(); // not a byte stream
     return { reader, next: async () => (await reader.read()).value };
   }
+  // A source that closes without answering the buffer it was given leaves the read pending for ever: the
+  // reader knows that the stream has ended all the same.
+  let end: (() => void) | undefined;
+  reader.closed.then(() => end?.(), () => {});
   let buffer = new ArrayBuffer(READ_BYTES);
-  const next = async () => {
-    const { done, value } = await reader.read(new Uint8Array(buffer));
-    if (done || !value) return undefined;
-    buffer = value.buffer;
-    return value;
-  };
+  const next = () =>
+    new Promise<Uint8Array | undefined>((resolve, reject) => {
+      end = () => resolve(undefined);
+      reader.read(new Uint8Array(buffer)).then(({ done, value }) => {
+        if (value) buffer = value.buffer;
+        resolve(done ? undefined : value);
+      }, reject);
+    });
   return { reader, next };
 }
 
@@ -146,6 +153,7 @@ function orAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Pro
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
     signal.addEventListener("abort", abort, { once: true });
     promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
   });
