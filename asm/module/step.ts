@@ -205,7 +205,8 @@ function beginBatch(s: usize, batch: u32, perBatch: u32): void {
     if (!(load<u32>(at + L.BEAM_STATUS * stride) & LIVE)) continue;
     packedRow(level, load<u32>(at + L.BEAM_STATE * stride));
     store<u32>(begins + (beam << 2), rowBegin);
-    store<u32>(ends + (beam << 2), rowEnd);
+    // In damaged bytes a row may be as long as the level: then a step would take that long for every beam.
+    store<u32>(ends + (beam << 2), min(rowEnd, rowBegin + load<u32>(level, L.MAX_BRANCH)));
   }
   for (let beam: u32 = 0; beam < perBatch; ++beam) {
     const at = input + ((batch * perBatch + beam) << 2);

@@ -1,6 +1,13 @@
 /** One pass over a safetensors file: header in flight, data straight to its place, digests on the way. */
 import { IndexIntegrityError } from "../errors.ts";
-import { CHUNK_BYTES, type Header, headerByteLength, parseHeader, sha256 } from "./safetensors.ts";
+import {
+  CHUNK_BYTES,
+  type Header,
+  headerByteLength,
+  notSafetensors,
+  parseHeader,
+  sha256,
+} from "./safetensors.ts";
 import type { OpenedSource } from "./source.ts";
 
 /** Digests under way at once. */
@@ -81,6 +88,8 @@ export async function load(
   return header;
 }
 
+const OPENING_BRACE = 0x7b;
+
 /** Collects the length word and the header from chunks of any size. */
 export class HeaderReader {
   #bytes = new Uint8Array(8);
@@ -99,6 +108,7 @@ export class HeaderReader {
       this.#bytes.set(part, this.length);
       this.length += part.length;
       chunk = chunk.subarray(part.length);
+      if (this.length > 8 && this.#bytes[8] !== OPENING_BRACE) throw notSafetensors(this.#bytes[8]);
       if (this.length === 8 && this.#bytes.length === 8) {
         const whole = new Uint8Array(headerByteLength(this.#bytes));
         whole.set(this.#bytes);

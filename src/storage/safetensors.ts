@@ -120,13 +120,18 @@ function indexOf(bytes: Uint8Array, key: Uint8Array, from: number): number {
 export function headerByteLength(start: Uint8Array): number {
   const length = new DataView(start.buffer, start.byteOffset, 8).getBigUint64(0, true);
   if (length < 2n || length > MAX_HEADER_BYTES) {
-    throw new IndexFormatError(
-      "not-safetensors",
-      `Cannot read the index: a safetensors file starts with the length of its header (2 … ${MAX_HEADER_BYTES}), found ${length}; is this an index file, uncompressed?`,
-      { expected: MAX_HEADER_BYTES, actual: Number(length), offset: 0 },
-    );
+    throw notSafetensors(Number(length));
   }
   return 8 + Number(length);
+}
+
+/** The error for a file that does not start as safetensors files do. */
+export function notSafetensors(actual: number): IndexFormatError {
+  return new IndexFormatError(
+    "not-safetensors",
+    `Cannot read the index: a safetensors file starts with the length of its header (2 … ${MAX_HEADER_BYTES}) and "{", found ${actual}; is this an index file, uncompressed?`,
+    { expected: MAX_HEADER_BYTES, actual, offset: 0 },
+  );
 }
 
 /**
