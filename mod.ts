@@ -10,11 +10,15 @@ export { ConstraintIndex, type LevelInfo, type OpenOptions } from "./src/index/c
 export type { Encoding, Starts } from "./src/index/layout.ts";
 export type { ByteSource, IndexSource } from "./src/storage/source.ts";
 export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
+export type { DeviceOptions } from "./src/decode/device.ts";
 export type { MaskOptions } from "./src/decode/mask.ts";
 export type {
   Backend,
   BeamSearchOptions,
   BeamSearchResult,
+  GpuModel,
+  GpuModelInput,
+  GpuModelOutput,
   Logits,
   Model,
   ModelInput,

@@ -172,6 +172,11 @@ function parse(args: string[]): Options | undefined {
     throw new UsageError(`Expected --format npy or jsonl, found "${format}"`);
   }
   if (!out) throw new UsageError("Expected -o OUT.safetensors, where the index goes, found none");
+  if (out === "-" || ordinals === "-") {
+    throw new UsageError(
+      'Expected a file to write to, found "-": standard output is for the summary',
+    );
+  }
   const files = [input, out, ordinals].filter((path) => path !== undefined);
   if (new Set(files.map((path) => resolve(path))).size < files.length) {
     throw new UsageError("Expected different files for INPUT, --out and --ordinals");

@@ -38,6 +38,7 @@ const QUERIES = [
 ];
 
 const SHOWN = 5;
+const LONGEST_QUERY = 100;
 
 const HELP = `Finds the place that a misspelt name means, among 171 075 real ones
 
@@ -58,7 +59,7 @@ export async function demo(args: string[]): Promise<number> {
     options = parse(args);
   } catch (error) {
     if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
-    console.error(`${error.message}\n\n${HELP}`);
+    console.error(`error: ${error.message}\n  try: deno task demo --help`);
     return 2;
   }
   if (options.help) {
@@ -86,11 +87,22 @@ function parse(args: string[]): Options {
     throw new RangeError(`Give --beams a whole number from 1 to 1024, got "${values.beams}"`);
   }
   for (const query of positionals) {
-    if (!/[\p{L}\p{N}]/u.test(fold(query))) {
-      throw new RangeError(`Give a query with at least one letter, got "${query}"`);
+    if (!/[a-z]/.test(fold(query))) {
+      throw new RangeError(
+        `Give a query with at least one Latin letter, as all names here have; got ${
+          JSON.stringify(query.slice(0, LONGEST_QUERY))
+        }`,
+      );
+    }
+    if (query.length > LONGEST_QUERY) {
+      throw new RangeError(
+        `Give queries of at most ${LONGEST_QUERY} characters, got one of ${query.length}`,
+      );
     }
   }
-  const queries = positionals.length > 0 ? positionals : QUERIES;
+  // Whatever would move the cursor is no part of a name.
+  const typed = positionals.map((query) => query.replace(/[\p{C}\s]+/gu, " ").trim());
+  const queries = typed.length > 0 ? typed : QUERIES;
   return { help: values.help === true, beams, queries };
 }
 

@@ -124,13 +124,20 @@ function describe(
 }
 
 if (import.meta.main) {
+  // "deno task" runs in the folder of deno.json; files are meant from where it was called.
+  const { state } = Deno.permissions.querySync({ name: "env", variable: "INIT_CWD" });
+  const calledFrom = state === "granted" ? Deno.env.get("INIT_CWD") : undefined;
+  if (calledFrom) Deno.chdir(calledFrom);
   const interrupt = new AbortController();
   // The demo leaves no file behind, so it may end at once, as is the default.
   if (Deno.args[0] !== "demo") {
     const listen = (signal: Deno.Signal, exitCode: number) =>
       Deno.addSignalListener(signal, () => interrupt.abort(new Interrupted(exitCode)));
     listen("SIGINT", 130);
-    if (Deno.build.os !== "windows") listen("SIGTERM", 143);
+    if (Deno.build.os !== "windows") {
+      listen("SIGTERM", 143);
+      listen("SIGHUP", 129);
+    }
   }
   Deno.exit(await main(Deno.args, terminal(interrupt.signal)));
 }

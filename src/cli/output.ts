@@ -137,6 +137,8 @@ function cannotWrite(file: string, what: string, cause?: unknown): StorageError 
 }
 
 function reason(cause: unknown): string {
+  // The runtime's advice would be to allow everything, and names the temporary file.
+  if (cause instanceof Deno.errors.NotCapable) return "it may not be written; choose another place";
   return cause instanceof Error ? cause.message : String(cause);
 }
 

@@ -1,37 +1,48 @@
 /** Beam search over a kernel and a model. */
 import { BackendError, EspalierError, typeError } from "../errors.ts";
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
-import type { Kernel, Logits } from "../kernels/kernel.ts";
+import { ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
+import { type DeviceOptions, type OpenedGpu, openGpu } from "./device.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
-import type { Backend, BeamSearchOptions, BeamSearchResult, Model, ModelInput } from "./types.ts";
+import { type Course, runGpuModel, runModel } from "./search.ts";
+import type { Backend, BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "./types.ts";
 
 /** How to make a decoder. */
-export interface DecoderOptions {
-  /** Where to search. `"auto"` (default) takes what is there. */
+export interface DecoderOptions extends DeviceOptions {
+  /**
+   * Where to search. `"auto"` (default): WebGPU where there is a hardware adapter that the index fits, else
+   * WASM; a model on the CPU is searched on WASM even so, because reading the beams back at every step costs
+   * more than the step. `"webgpu"` searches every model there.
+   */
   backend?: "auto" | Backend;
 }
 
 /** Searches an index. Any number of searches may overlap. */
 export interface Decoder extends Disposable {
-  /** Where searches run. */
+  /** Where searches with a model on the GPU run; `result.backend` says where one ran. */
   readonly backend: Backend;
   /** Why there. */
   readonly reason: string;
   /**
-   * Finds the best M sequences of the index for every batch row, exactly: a beam search that at each step
-   * considers every allowed token of every beam.
+   * Finds M sequences of the index for every batch row, by a beam search of width M that at each step considers
+   * every allowed token of every beam and keeps exactly the best M. (A beam search may itself miss the best
+   * sequence, where its start was not among the best M.)
    *
    * The model is called once per step, maxLength times (once more with `endToken`); sets of mixed lengths end
    * early when every beam has stopped. Rows whose logits are all -infinity or NaN die.
    *
+   * With a {@linkcode GpuModel} the search stays on the GPU and is read back once, at its end. When the device is
+   * lost or out of memory, the search starts again on WASM, with the model or with its `cpu` form.
+   *
    * @throws {RangeError} if an option is out of range. @throws {TypeError} if one is of a wrong kind.
    * @throws {ModelOutputError} if the model returns no logits for its rows, or +infinity.
+   * @throws {BackendError} if a GPU model has lost its device and has no `cpu` form.
    * @throws whatever the model throws, and the signal's reason.
    */
-  beamSearch(model: Model, options: BeamSearchOptions): Promise<BeamSearchResult>;
+  beamSearch(model: Model | GpuModel, options: BeamSearchOptions): Promise<BeamSearchResult>;
   /**
    * Sets logits [rows, W] of tokens that must not follow to -infinity, in place; W = logits.length / rows. A
    * prefix outside the set masks its whole row but `endToken`.
@@ -66,65 +77,67 @@ export interface Decoder extends Disposable {
  * assert(sequences.join() === "1,3,1,2");
  * ```
  */
-// Async, because other backends take time: a GPU device has to be asked for.
-// deno-lint-ignore require-await
 export async function createDecoder(
   index: ConstraintIndex,
   options: DecoderOptions = {},
 ): Promise<Decoder> {
-  return new KernelDecoder(index, ...chooseKernel(index, options));
-}
-
-function chooseKernel(
-  index: ConstraintIndex,
-  { backend = "auto" }: DecoderOptions,
-): [Kernel, string] {
-  if (backend === "wasm") return [new WasmKernel(storageOf(index)), "asked for"];
-  if (backend === "auto") {
-    return [new WasmKernel(storageOf(index)), "this version has no other backend"];
+  const { backend = "auto" } = options;
+  if (!(index instanceof ConstraintIndex)) {
+    throw typeError("Cannot make a decoder: expected a ConstraintIndex, opened or built", {
+      actual: typeof index,
+    });
   }
+  const storage = storageOf(index);
+  if (backend === "wasm") return new SearchDecoder(index, undefined, false, "asked for");
   if (backend === "webgpu") {
-    throw new BackendError(
-      "no-webgpu",
-      'Cannot search on WebGPU: this version runs on WASM only; use backend "auto" or "wasm"',
-      { expected: "wasm", actual: backend },
-    );
+    const gpu = await openGpu(storage, options);
+    return new SearchDecoder(index, gpu, true, `asked for; ${gpu.reason}`);
   }
-  throw typeError(`Cannot search on ${String(backend)}: expected "auto", "webgpu" or "wasm"`, {
-    expected: ["auto", "webgpu", "wasm"],
-    actual: backend,
-  });
+  if (backend !== "auto") {
+    throw typeError(`Cannot search on ${String(backend)}: expected "auto", "webgpu" or "wasm"`, {
+      expected: ["auto", "webgpu", "wasm"],
+      actual: backend,
+    });
+  }
+  try {
+    const gpu = await openGpu(storage, options);
+    return new SearchDecoder(index, gpu, false, gpu.reason);
+  } catch (error) {
+    if (!(error instanceof BackendError)) throw error;
+    return new SearchDecoder(index, undefined, false, error.message);
+  }
 }
 
-/** Awaiting costs a turn of the event loop: models that answer at once are not awaited. */
-function isPromise(answer: Logits | Promise<Logits>): answer is Promise<Logits> {
-  return typeof (answer as Promise<Logits> | undefined)?.then === "function";
-}
-
-function staleInput(step: number): EspalierError {
-  return new EspalierError(
-    "stale-input",
-    `Cannot read "out" of step ${step}: its search has gone on or ended; use the input of the present call`,
-    { step },
-  );
-}
-
-class KernelDecoder implements Decoder {
+class SearchDecoder implements Decoder {
   readonly backend: Backend;
   readonly reason: string;
   /** Let go of on dispose, so that the memory of a disposed index can be reclaimed. */
-  #parts: { index: ConstraintIndex; kernel: Kernel } | undefined;
+  #parts: { index: ConstraintIndex; wasm: WasmKernel; gpu?: OpenedGpu } | undefined;
+  /** Whether models on the CPU are searched on the GPU, too. */
+  #isForced: boolean;
 
-  constructor(index: ConstraintIndex, kernel: Kernel, reason: string) {
-    this.#parts = { index, kernel };
-    this.backend = kernel.backend;
+  constructor(
+    index: ConstraintIndex,
+    gpu: OpenedGpu | undefined,
+    isForced: boolean,
+    reason: string,
+  ) {
+    this.#parts = { index, gpu, wasm: new WasmKernel(storageOf(index)) };
+    this.#isForced = isForced;
+    this.backend = gpu ? "webgpu" : "wasm";
     this.reason = reason;
   }
 
-  async beamSearch(model: Model, options: BeamSearchOptions): Promise<BeamSearchResult> {
-    const { index, kernel } = this.#open();
-    if (typeof model !== "function") {
-      throw typeError("Cannot search: the model is not a function", { actual: typeof model });
+  async beamSearch(
+    model: Model | GpuModel,
+    options: BeamSearchOptions,
+  ): Promise<BeamSearchResult> {
+    const { index } = this.#open();
+    const isOnGpu = typeof (model as GpuModel | undefined)?.step === "function";
+    if (typeof model !== "function" && !isOnGpu) {
+      throw typeError("Cannot search: the model is neither a function nor a GpuModel", {
+        actual: typeof model,
+      });
     }
     if (typeof options !== "object" || options === null) {
       throw typeError("Cannot search without options: expected at least { beamSize }", {
@@ -134,38 +147,54 @@ class KernelDecoder implements Decoder {
     const { signal } = options;
     signal?.throwIfAborted();
     const shape = searchShape(index, options);
-    const { batchSize, beamSize, rowWidth, endToken } = shape;
-    const { maxLength } = index;
-    // A fixed-length search has no end to see before its last step.
-    const isFixed = endToken === undefined && index.levels.at(-1)!.ends === index.size;
-    const steps = endToken === undefined ? maxLength : maxLength + 1;
-    using search = kernel.begin(shape);
-    let isOver = false;
-    using _ = { [Symbol.dispose]: () => isOver = true };
-    while (search.step < steps && (isFixed || search.isLive)) {
-      const step = search.step;
-      const input: ModelInput = {
-        step,
-        rows: search.rows,
-        batchSize,
-        beamSize,
-        vocabSize: rowWidth,
-        tokens: search.tokens(),
-        parents: search.parents(),
-        get out() {
-          // Later the memory belongs to another step, or to another search.
-          if (isOver || search.step !== step) throw staleInput(step);
-          return search.out();
-        },
-      };
-      const answer = model(input);
-      const logits = isPromise(answer) ? await answer : answer;
-      signal?.throwIfAborted();
-      this.#open();
-      const advanced = search.advance(logits);
-      if (advanced) await advanced;
+    const { endToken, batchSize, beamSize } = shape;
+    const course: Course = {
+      steps: index.maxLength + (endToken === undefined ? 0 : 1),
+      // No beam ends before the last step.
+      isFixed: endToken === undefined && index.levels.at(-1)!.ends === index.size,
+      check: () => {
+        signal?.throwIfAborted();
+        this.#open();
+      },
+    };
+    const [beams, backend] = await this.#run(model, shape, course);
+    return toResult(storageOf(index), batchSize, beamSize, beams, backend);
+  }
+
+  async #run(
+    model: Model | GpuModel,
+    shape: SearchShape,
+    course: Course,
+  ): Promise<[Beams, Backend]> {
+    const { wasm, gpu } = this.#open();
+    const cpuModel = typeof model === "function" ? model : model.cpu;
+    let cause: unknown;
+    if (gpu && !gpu.isLost && (typeof model !== "function" || this.#isForced)) {
+      try {
+        const beams = typeof model === "function"
+          ? await runModel(gpu.kernel, shape, model, course)
+          : await runGpuModel(gpu.kernel, shape, onDevice(model, gpu), course);
+        return [beams, "webgpu"];
+      } catch (error) {
+        // A signal or a dispose explains itself better than the error that it led to.
+        course.check();
+        if (!await gpu.hasFailed(error)) throw error;
+        cause = error;
+      }
     }
-    return toResult(storageOf(index), batchSize, beamSize, search.beams(), this.backend);
+    if (!cpuModel) {
+      throw new BackendError(
+        "no-cpu-form",
+        `Cannot search with this GPU model: ${
+          gpu
+            ? "its device is lost, out of memory or too small"
+            : `this decoder runs on WASM (${this.reason})`
+        }, and it has no "cpu" form`,
+        { expected: "webgpu", actual: "wasm" },
+        { cause },
+      );
+    }
+    return [await runModel(wasm, shape, cpuModel, course), "wasm"];
   }
 
   maskLogits(
@@ -177,12 +206,14 @@ class KernelDecoder implements Decoder {
   }
 
   [Symbol.dispose](): void {
-    this.#parts?.kernel[Symbol.dispose]();
+    const parts = this.#parts;
     this.#parts = undefined;
+    parts?.gpu?.[Symbol.dispose]();
+    parts?.wasm[Symbol.dispose]();
   }
 
   /** @throws {EspalierError} with code `"disposed"`, also where the index has been disposed of. */
-  #open(): { index: ConstraintIndex; kernel: Kernel } {
+  #open(): { index: ConstraintIndex; wasm: WasmKernel; gpu?: OpenedGpu } {
     if (!this.#parts) {
       throw new EspalierError(
         "disposed",
@@ -192,4 +223,12 @@ class KernelDecoder implements Decoder {
     storageOf(this.#parts.index);
     return this.#parts;
   }
+}
+
+function onDevice(model: GpuModel, { kernel }: OpenedGpu): GpuModel {
+  if (model.device === kernel.device) return model;
+  throw new BackendError(
+    "other-device",
+    "Cannot search with this GPU model: its device is not the decoder's; pass model.device to createDecoder",
+  );
 }

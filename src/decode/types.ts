@@ -36,6 +36,49 @@ export interface ModelInput {
 /** A model on the CPU side: returns logits for the rows it is shown. Called again from step 0 at any time. */
 export type Model = (input: ModelInput) => Logits | Promise<Logits>;
 
+/** Logits [rows, W] where a model left them, in a buffer of its device. */
+export interface GpuModelOutput {
+  /** Has usage `STORAGE`. Read before the next step, then yours again. */
+  buffer: GPUBuffer;
+  /** Bytes in front of the first logit; a multiple of the element's size. */
+  offset: number;
+  /** Elements (not bytes) from the start of one row to the start of the next; at least W. */
+  rowStride: number;
+  /** Kind of the elements. */
+  type: "float32" | "float16";
+}
+
+/** One call of a model on the GPU: as {@linkcode ModelInput}, with the rows' ids in buffers. */
+export interface GpuModelInput {
+  /** 0, 1, 2, … */
+  readonly step: number;
+  /** B at step 0, then B·M. */
+  readonly rows: number;
+  /** B */
+  readonly batchSize: number;
+  /** M */
+  readonly beamSize: number;
+  /** [rows] u32: token that each row was extended with last; meaningless at step 0. */
+  readonly tokens: GPUBuffer;
+  /** [rows] u32: row of the previous step that each row continues; meaningless at step 0. */
+  readonly parents: GPUBuffer;
+}
+
+/**
+ * A model whose logits are made and stay on the GPU. A search with it waits for the GPU once, at its end.
+ *
+ * `step` encodes and submits work on `device` and returns where the logits will be. It is called again from step
+ * 0 at any time.
+ */
+export interface GpuModel {
+  /** The decoder's device: pass it to `createDecoder` as `device`. */
+  readonly device: GPUDevice;
+  /** Makes the logits of one step. */
+  step(input: GpuModelInput): Promise<GpuModelOutput> | GpuModelOutput;
+  /** The same model on the CPU: takes over when the device is lost, out of memory, or not there. */
+  readonly cpu?: Model;
+}
+
 /** Options of a beam search. */
 export interface BeamSearchOptions {
   /** B, rows searched at once. Default 1. */
@@ -53,7 +96,10 @@ export interface BeamSearchOptions {
   normalize?: Normalize;
   /** Token whose log-probability it costs to end a sequence. It occurs in no stored sequence. */
   endToken?: number;
-  /** Beams rank by score / length^lengthPenalty. Default 0. */
+  /**
+   * Beams rank by score / length^lengthPenalty, the end token not counted. Default 0. Scores in the result are the
+   * sums themselves.
+   */
   lengthPenalty?: number;
   /** Token that rows without a live beam show to the model. Default 0. */
   padToken?: number;

@@ -173,9 +173,9 @@ async function forEachRow(
     if (!(Number.isInteger(length) && length >= 1 && length <= MAX_LENGTH)) {
       throw new BuildInputError(
         "bad-length",
-        `Cannot build: row ${row} has ${
-          length === undefined ? "no length" : `${length} tokens`
-        }, expected an array of 1 … ${MAX_LENGTH}; remove or shorten it`,
+        typeof sequence === "object"
+          ? `Cannot build: row ${row} has ${length} tokens, expected an array of 1 … ${MAX_LENGTH}; remove or shorten it`
+          : `Cannot build: row ${row} is a ${typeof sequence}, expected an array of 1 … ${MAX_LENGTH} tokens; one sequence alone is [sequence]`,
         { row, expected: MAX_LENGTH, actual: length },
       );
     }

@@ -234,7 +234,7 @@ export class ConstraintIndex implements Disposable {
 
   #walk(tokens: ArrayLike<number>): { state: number; ordinal: number } | undefined {
     const { heap, table, scratch } = this.#open();
-    const length = tokens.length;
+    const length = tokens?.length;
     if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
     const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
     for (let i = 0; i < length; i++) {

@@ -97,11 +97,13 @@ export function badToken(
   actual: unknown,
   vocabSize: number,
 ): BuildInputError {
+  const isLarge = Number.isInteger(actual) && (actual as number) >= vocabSize;
+  const remedy = isLarge ? "mend the row or raise vocabSize" : "mend the row, or leave padding out";
   return new BuildInputError(
     "token-out-of-range",
     `Cannot build: token ${
       String(actual)
-    } in row ${row}, position ${column}, is not an integer in [0, ${vocabSize}); mend the row or raise vocabSize`,
+    } in row ${row}, position ${column}, is not an integer in [0, ${vocabSize}); ${remedy}`,
     {
       row,
       column,

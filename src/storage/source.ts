@@ -12,7 +12,7 @@ export interface ByteSource {
   ): Promise<ReadableStream<Uint8Array>>;
 }
 
-/** What an index can be opened from. Strings and URLs are fetched with one GET (`file:` too, in Deno). */
+/** What an index can be opened from; open files of Deno have a `readable`. Strings and URLs are fetched with one GET (`file:` too, in Deno). */
 export type IndexSource =
   | string
   | URL
@@ -22,6 +22,7 @@ export type IndexSource =
   | ArrayBuffer
   | Uint8Array
   | ReadableStream<Uint8Array>
+  | { readonly readable: ReadableStream<Uint8Array> }
   | ByteSource;
 
 /** An opened source: bytes in order, and how many, where that is known. */
@@ -50,6 +51,10 @@ export async function openSource(
   if (source instanceof Response) return fromResponse(source, signal);
   if (typeof source === "string" || source instanceof URL || source instanceof Request) {
     return await fromNetwork(source, options);
+  }
+  // An open file has a `read` of its own, which is another.
+  if (typeof source === "object" && source && "readable" in source) {
+    return { chunks: read(source.readable, signal) };
   }
   if (typeof (source as ByteSource | undefined)?.read === "function") {
     return {
@@ -185,12 +190,11 @@ async function fromNetwork(
     response = await fetch(source, { signal });
   } catch (cause) {
     signal?.throwIfAborted();
-    throw new StorageError(
-      "fetch-failed",
-      `Cannot fetch ${url}: no answer; check the address, and that this process may reach it`,
-      { url },
-      { cause },
-    );
+    // Messages about the network may hold the whole address; those about files hold a path.
+    const why = url.startsWith("file:") && cause instanceof Error
+      ? cause.message
+      : "no answer; check the address, and that this process may reach it";
+    throw new StorageError("fetch-failed", `Cannot fetch ${url}: ${why}`, { url }, { cause });
   }
   return fromResponse(response, signal, url);
 }

@@ -4,6 +4,7 @@ const NAME = "ESPALIER_LONG";
 
 /** Asks first, because a test run without permission to read the environment must not stop at a prompt. */
 function longRun(): boolean {
+  if (!("permissions" in Deno)) return false; // in a browser
   const { state } = Deno.permissions.querySync({ name: "env", variable: NAME });
   return state === "granted" && Boolean(Deno.env.get(NAME));
 }

@@ -1,0 +1,126 @@
+/** What the kernels need of a device: limits, pipelines, buffers that are counted. */
+import { BackendError } from "../../errors.ts";
+import { MERGE_KERNEL } from "./merge_kernel.ts";
+import { REORDER_KERNEL } from "./reorder_kernel.ts";
+import { ROWS_KERNEL } from "./rows_kernel.ts";
+
+/** A kernel as data: its code, and the kinds of its bindings in order. The first uniform has a dynamic offset. */
+export interface KernelSource {
+  label: string;
+  bindings: readonly GPUBufferBindingType[];
+  code: string;
+}
+
+/** A compiled kernel. */
+export interface CompiledKernel {
+  pipeline: GPUComputePipeline;
+  layout: GPUBindGroupLayout;
+}
+
+/** All kernels of a device. */
+export interface Pipelines {
+  rows: CompiledKernel;
+  merge: CompiledKernel;
+  reorder: CompiledKernel;
+}
+
+const compiled = new WeakMap<GPUDevice, Promise<Pipelines>>();
+
+/**
+ * Compiles the kernels, once per device.
+ *
+ * @throws {BackendError} with the compiler's messages and the lines at fault.
+ */
+export async function compilePipelines(device: GPUDevice): Promise<Pipelines> {
+  let pending = compiled.get(device);
+  if (!pending) {
+    pending = compileAll(device);
+    compiled.set(device, pending);
+  }
+  try {
+    return await pending;
+  } catch (error) {
+    compiled.delete(device);
+    throw error;
+  }
+}
+
+async function compileAll(device: GPUDevice): Promise<Pipelines> {
+  const [rows, merge, reorder] = await Promise.all(
+    [ROWS_KERNEL, MERGE_KERNEL, REORDER_KERNEL].map((source) => compileKernel(device, source)),
+  );
+  return { rows, merge, reorder };
+}
+
+/**
+ * Compiles one kernel.
+ *
+ * @throws {BackendError} with the compiler's messages and the lines at fault.
+ */
+export async function compileKernel(
+  device: GPUDevice,
+  source: KernelSource,
+): Promise<CompiledKernel> {
+  const { label, bindings, code } = source;
+  device.pushErrorScope("validation");
+  const module = device.createShaderModule({ label, code });
+  const layout = device.createBindGroupLayout({
+    label,
+    entries: bindings.map((type, binding) => ({
+      binding,
+      visibility: GPUShaderStage.COMPUTE,
+      buffer: { type, hasDynamicOffset: type === "uniform" },
+    })),
+  });
+  const invalid = device.popErrorScope();
+  let pipeline: GPUComputePipeline | undefined;
+  let failure: unknown;
+  try {
+    pipeline = await device.createComputePipelineAsync({
+      label,
+      layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+      compute: { module, entryPoint: "main" },
+    });
+  } catch (error) {
+    failure = error;
+  }
+  const error = await invalid;
+  if (pipeline && !error) return { pipeline, layout };
+  const { messages } = await module.getCompilationInfo();
+  const lines = code.split("\n");
+  const details = messages.map(({ type, lineNum, linePos, message }) =>
+    `${type} at ${lineNum}:${linePos}: ${message}\n  ${lines[lineNum - 1] ?? ""}`
+  );
+  throw new BackendError(
+    "bad-kernel",
+    `Cannot compile the kernel "${label}" on this device; use backend "wasm"\n${
+      [error?.message, ...details].filter(Boolean).join("\n")
+    }`,
+    { actual: label },
+    { cause: failure },
+  );
+}
+
+/** Buffers made and not yet destroyed, per device: what tests of leaks look at. */
+export const liveBuffers = new WeakMap<GPUDevice, number>();
+
+/** Makes a buffer and counts it. */
+export function makeBuffer(
+  device: GPUDevice,
+  label: string,
+  size: number,
+  usage: number,
+): GPUBuffer {
+  liveBuffers.set(device, (liveBuffers.get(device) ?? 0) + 1);
+  return device.createBuffer({
+    label: `espalier ${label}`,
+    size: Math.max(256, Math.ceil(size / 16) * 16),
+    usage,
+  });
+}
+
+/** Destroys a buffer that {@linkcode makeBuffer} made. */
+export function freeBuffer(device: GPUDevice, buffer: GPUBuffer): void {
+  liveBuffers.set(device, (liveBuffers.get(device) ?? 0) - 1);
+  buffer.destroy();
+}
