@@ -11,6 +11,7 @@ export type { Encoding, Starts } from "./src/index/layout.ts";
 export type { ByteSource, IndexSource } from "./src/storage/source.ts";
 export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
 export type { DeviceOptions } from "./src/decode/device.ts";
+export { reorderRows, type RowsToReorder } from "./src/kernels/webgpu/reorder.ts";
 export type { MaskOptions } from "./src/decode/mask.ts";
 export type {
   Backend,

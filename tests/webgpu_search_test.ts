@@ -128,6 +128,28 @@ await withDevice("searches on WebGPU", (device) => {
     }
   });
 
+  Deno.test("A device lost under several searches at once spoils none of them", async () => {
+    for (const shape of ["fixed", "mixed"] as const) {
+      const { rows, vocabSize, options, expected } = await problem(shape);
+      using index = await buildIndex(rows, { vocabSize });
+      for (const at of [0, 1, 2]) {
+        const lost = await openDevice();
+        using decoder = await createDecoder(index, { device: lost, backend: "webgpu" });
+        const searches = Array.from({ length: 3 }, (_, i) => {
+          const inner = modelOf(goldenRule, 0, "async-own");
+          const model: Model = (input) => {
+            if (i === 1 && input.step === at) lost.destroy();
+            return inner(input);
+          };
+          return decoder.beamSearch(model, options);
+        });
+        for (const result of await Promise.all(searches)) assertClose(result, expected);
+        const later = await decoder.beamSearch(modelOf(goldenRule), options);
+        assert.equal(later.backend, "wasm");
+      }
+    }
+  });
+
   Deno.test("A model on the CPU is searched on WASM, unless the GPU is asked for", async () => {
     const { rows, vocabSize, options } = await problem("fixed");
     using index = await buildIndex(rows, { vocabSize });
@@ -162,9 +184,20 @@ await withDevice("searches on WebGPU", (device) => {
     using index = await buildIndex(rows, { vocabSize });
     using decoder = await open(index);
     const other = await openDevice();
+    // A model brings its device: the index is placed there, too.
     const foreign = new GoldenGpuModel(other, vocabSize, 18);
-    await assert.rejects(decoder.beamSearch(foreign, options), { code: "other-device" });
+    assert.equal((await decoder.beamSearch(foreign, options)).backend, "webgpu");
     other.destroy();
+    for (const buffer of [undefined, { size: 1e9 }]) {
+      const step = () => ({ buffer, offset: 0, rowStride: vocabSize, type: "float32" });
+      const wrong = { device, step } as unknown as GpuModel;
+      await assert.rejects(decoder.beamSearch(wrong, options), { code: "bad-gpu-logits", step: 0 });
+    }
+    const nothing = { device, step: () => undefined } as unknown as GpuModel;
+    await assert.rejects(decoder.beamSearch(nothing, options), { code: "bad-gpu-logits" });
+    device.pushErrorScope("validation");
+    assert.equal(await device.popErrorScope(), null);
+    await assert.rejects(device.popErrorScope(), "A scope of the search is still open");
     const small = new GoldenGpuModel(device, vocabSize, 2);
     await assert.rejects(decoder.beamSearch(small, options), {
       name: "ModelOutputError",
@@ -191,20 +224,77 @@ await withDevice("searches on WebGPU", (device) => {
   Deno.test("A GPU that runs out of memory leaves the search to the CPU", async () => {
     const { rows, vocabSize, options, expected } = await problem("fixed");
     using index = await buildIndex(rows, { vocabSize });
-    const full = await openDevice();
-    using decoder = await createDecoder(index, { device: full });
-    const model = new GoldenGpuModel(full, vocabSize, 18, { cpu: modelOf(goldenRule) });
-    let scopes = 0;
-    const popErrorScope = full.popErrorScope.bind(full);
-    full.popErrorScope = async () => {
-      const error = await popErrorScope();
-      return scopes++ === 3 ? new GPUOutOfMemoryError("Simulated") : error;
+    const labels = ["beams 0", "records", "tokens", "params", "flags", "inverses", "staging"];
+    for (const label of [...labels, "logits"]) {
+      const full = await openDevice();
+      using decoder = await createDecoder(index, { device: full, backend: "webgpu" });
+      const isFull = exhaust(full, `espalier ${label}`);
+      const cpu = modelOf(goldenRule);
+      const gpuModel = new GoldenGpuModel(full, vocabSize, 18, { cpu });
+      const model = label === "logits" ? cpu : gpuModel;
+      const result = await decoder.beamSearch(model, options);
+      assert.equal(result.backend, "wasm", label);
+      assert.equal(assertClose(result, expected), 2);
+      assert.ok(isFull(), label);
+      gpuModel.destroy();
+      full.destroy();
+    }
+  });
+
+  /** Makes a device refuse the buffer with a label, as one without memory does: it is invalid, too. */
+  function exhaust(full: GPUDevice, label: string): () => boolean {
+    const { createBuffer, pushErrorScope, popErrorScope } = full;
+    const scopes: GPUErrorFilter[] = [];
+    let isFull = false;
+    full.createBuffer = (descriptor) => {
+      isFull ||= descriptor.label === label;
+      const size = descriptor.label === label ? full.limits.maxBufferSize + 16 : descriptor.size;
+      return createBuffer.call(full, { ...descriptor, size });
     };
-    const result = await decoder.beamSearch(model, options);
+    full.pushErrorScope = (filter) => {
+      scopes.push(filter);
+      pushErrorScope.call(full, filter);
+    };
+    full.popErrorScope = async () => {
+      const filter = scopes.pop();
+      const error = await popErrorScope.call(full);
+      return filter === "out-of-memory" && isFull ? new GPUOutOfMemoryError("Simulated") : error;
+    };
+    return () => isFull;
+  }
+
+  Deno.test("A search whose logits do not fit a binding goes to the CPU", async () => {
+    const vocabSize = 2 ** 15;
+    using index = await buildIndex([[1, 2], [3, 4], [5, vocabSize - 1]], { vocabSize });
+    using forced = await open(index);
+    const few = { batchSize: 1, beamSize: 1024, vocabSize: 2 ** 16 };
+    const wide: Model = ({ rows }) => new Float32Array(rows * 2 ** 16);
+    const result = await forced.beamSearch(wide, few);
     assert.equal(result.backend, "wasm");
-    assert.equal(assertClose(result, expected), 2);
-    assert.ok(scopes > 3);
-    full.destroy();
+    assert.equal(result.counts[0], 3);
+  });
+
+  Deno.test("Where the platform's GPU fails, auto chooses WASM and says why", async () => {
+    using index = await buildIndex([[1], [2]], { vocabSize: 3 });
+    const failures: [Partial<GPU>, RegExp][] = [
+      [{ requestAdapter: () => Promise.reject(new Error("driver trouble")) }, /driver trouble/],
+      [{ requestAdapter: () => Promise.resolve(null) }, /no adapter/],
+    ];
+    for (const [gpu, reason] of failures) {
+      using decoder = await createDecoder(index, { gpu: gpu as GPU });
+      assert.equal(decoder.backend, "wasm");
+      assert.match(decoder.reason, reason);
+      const strict = createDecoder(index, { gpu: gpu as GPU, backend: "webgpu" });
+      await assert.rejects(strict, { name: "BackendError" });
+    }
+    const limits = { maxBufferSize: 2 ** 28, maxStorageBufferBindingSize: 2 ** 27 };
+    // An older browser: no `info`. Its device is not asked for until a model brings one.
+    const old = { limits, requestDevice: () => Promise.reject(new Error("no device")) };
+    const gpu = { requestAdapter: () => Promise.resolve(old) } as unknown as GPU;
+    using auto = await createDecoder(index, { gpu });
+    assert.equal(auto.backend, "webgpu");
+    const strict = createDecoder(index, { gpu, backend: "webgpu" });
+    await assert.rejects(strict, { name: "BackendError", code: "no-device" });
   });
 
   Deno.test("What the GPU refuses is a BackendError", async () => {

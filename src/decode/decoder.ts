@@ -3,7 +3,13 @@ import { BackendError, EspalierError, typeError } from "../errors.ts";
 import { ConstraintIndex, storageOf } from "../index/constraint_index.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
-import { type DeviceOptions, type OpenedGpu, openGpu } from "./device.ts";
+import {
+  type DeviceOptions,
+  findAdapter,
+  type OpenedGpu,
+  openGpu,
+  requestDevice,
+} from "./device.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
@@ -15,7 +21,8 @@ export interface DecoderOptions extends DeviceOptions {
   /**
    * Where to search. `"auto"` (default): WebGPU where there is a hardware adapter that the index fits, else
    * WASM; a model on the CPU is searched on WASM even so, because reading the beams back at every step costs
-   * more than the step. `"webgpu"` searches every model there.
+   * more than the step. Without `device` the index is placed on the device of a GPU model when one first comes.
+   * `"webgpu"` searches every model on the GPU.
    */
   backend?: "auto" | Backend;
 }
@@ -87,24 +94,27 @@ export async function createDecoder(
       actual: typeof index,
     });
   }
-  const storage = storageOf(index);
-  if (backend === "wasm") return new SearchDecoder(index, undefined, false, "asked for");
-  if (backend === "webgpu") {
-    const gpu = await openGpu(storage, options);
-    return new SearchDecoder(index, gpu, true, `asked for; ${gpu.reason}`);
-  }
-  if (backend !== "auto") {
+  if (backend !== "auto" && backend !== "webgpu" && backend !== "wasm") {
     throw typeError(`Cannot search on ${String(backend)}: expected "auto", "webgpu" or "wasm"`, {
       expected: ["auto", "webgpu", "wasm"],
       actual: backend,
     });
   }
+  const storage = storageOf(index);
+  if (backend === "wasm") return new SearchDecoder(index, "wasm", "asked for");
   try {
-    const gpu = await openGpu(storage, options);
-    return new SearchDecoder(index, gpu, false, gpu.reason);
+    if (options.device) {
+      const gpu = await openGpu(storage, options.device, false);
+      return new SearchDecoder(index, backend, "the device that was passed", gpu);
+    }
+    const { adapter, reason } = await findAdapter(storage, options);
+    // Under "auto" models on the CPU go to WASM, and others bring their device: none of our own is needed.
+    if (backend === "auto") return new SearchDecoder(index, backend, reason);
+    const gpu = await openGpu(storage, await requestDevice(adapter), true);
+    return new SearchDecoder(index, backend, reason, gpu);
   } catch (error) {
-    if (!(error instanceof BackendError)) throw error;
-    return new SearchDecoder(index, undefined, false, error.message);
+    if (backend !== "auto" || !(error instanceof BackendError)) throw error;
+    return new SearchDecoder(index, "wasm", error.message);
   }
 }
 
@@ -112,20 +122,27 @@ class SearchDecoder implements Decoder {
   readonly backend: Backend;
   readonly reason: string;
   /** Let go of on dispose, so that the memory of a disposed index can be reclaimed. */
-  #parts: { index: ConstraintIndex; wasm: WasmKernel; gpu?: OpenedGpu } | undefined;
+  #parts: Parts | undefined;
   /** Whether models on the CPU are searched on the GPU, too. */
-  #isForced: boolean;
+  #forced: OpenedGpu | undefined;
 
   constructor(
     index: ConstraintIndex,
-    gpu: OpenedGpu | undefined,
-    isForced: boolean,
+    backend: "auto" | Backend,
     reason: string,
+    gpu?: OpenedGpu,
   ) {
-    this.#parts = { index, gpu, wasm: new WasmKernel(storageOf(index)) };
-    this.#isForced = isForced;
-    this.backend = gpu ? "webgpu" : "wasm";
+    this.backend = backend === "wasm" ? "wasm" : "webgpu";
     this.reason = reason;
+    try {
+      const wasm = new WasmKernel(storageOf(index));
+      this.#parts = { index, wasm, gpus: new Map(), opened: gpu ? [gpu] : [] };
+    } catch (error) {
+      gpu?.[Symbol.dispose](); // the index was disposed of in the meantime
+      throw error;
+    }
+    if (gpu) this.#parts.gpus.set(gpu.kernel.device, Promise.resolve(gpu));
+    if (backend === "webgpu") this.#forced = gpu;
   }
 
   async beamSearch(
@@ -166,35 +183,54 @@ class SearchDecoder implements Decoder {
     shape: SearchShape,
     course: Course,
   ): Promise<[Beams, Backend]> {
-    const { wasm, gpu } = this.#open();
-    const cpuModel = typeof model === "function" ? model : model.cpu;
-    let cause: unknown;
-    if (gpu && !gpu.isLost && (typeof model !== "function" || this.#isForced)) {
+    let cause: unknown = this.reason;
+    if (this.backend === "webgpu" && (typeof model !== "function" || this.#forced)) {
+      let gpu: OpenedGpu | undefined;
       try {
-        const beams = typeof model === "function"
-          ? await runModel(gpu.kernel, shape, model, course)
-          : await runGpuModel(gpu.kernel, shape, onDevice(model, gpu), course);
-        return [beams, "webgpu"];
+        gpu = typeof model === "function" ? this.#forced! : await this.#gpuOf(model.device);
+        course.check();
+        if (!gpu.isLost) {
+          const beams = typeof model === "function"
+            ? await runModel(gpu.kernel, shape, model, course)
+            : await runGpuModel(gpu.kernel, shape, model, course);
+          return [beams, "webgpu"];
+        }
+        cause = "its device is lost";
       } catch (error) {
         // A signal or a dispose explains itself better than the error that it led to.
         course.check();
-        if (!await gpu.hasFailed(error)) throw error;
+        if (gpu ? !await gpu.hasFailed(error) : !(error instanceof BackendError)) throw error;
         cause = error;
       }
     }
+    const cpuModel = typeof model === "function" ? model : model.cpu;
     if (!cpuModel) {
       throw new BackendError(
         "no-cpu-form",
-        `Cannot search with this GPU model: ${
-          gpu
-            ? "its device is lost, out of memory or too small"
-            : `this decoder runs on WASM (${this.reason})`
-        }, and it has no "cpu" form`,
+        `Cannot search with this GPU model: it has no "cpu" form to go on with on WASM (${
+          cause instanceof Error ? cause.message : cause
+        })`,
         { expected: "webgpu", actual: "wasm" },
         { cause },
       );
     }
-    return [await runModel(wasm, shape, cpuModel, course), "wasm"];
+    return [await runModel(this.#open().wasm, shape, cpuModel, course), "wasm"];
+  }
+
+  /** The index on a model's device: placed there once. */
+  async #gpuOf(device: GPUDevice): Promise<OpenedGpu> {
+    const { gpus, index } = this.#open();
+    let pending = gpus.get(device);
+    if (!pending) {
+      pending = openGpu(storageOf(index), device, false).then((gpu) => {
+        if (this.#parts) this.#parts.opened.push(gpu);
+        else gpu[Symbol.dispose]();
+        return gpu;
+      });
+      gpus.set(device, pending);
+      pending.catch(() => gpus.delete(device));
+    }
+    return await pending;
   }
 
   maskLogits(
@@ -208,12 +244,13 @@ class SearchDecoder implements Decoder {
   [Symbol.dispose](): void {
     const parts = this.#parts;
     this.#parts = undefined;
-    parts?.gpu?.[Symbol.dispose]();
+    this.#forced = undefined;
+    for (const gpu of parts?.opened ?? []) gpu[Symbol.dispose]();
     parts?.wasm[Symbol.dispose]();
   }
 
   /** @throws {EspalierError} with code `"disposed"`, also where the index has been disposed of. */
-  #open(): { index: ConstraintIndex; wasm: WasmKernel; gpu?: OpenedGpu } {
+  #open(): Parts {
     if (!this.#parts) {
       throw new EspalierError(
         "disposed",
@@ -225,10 +262,11 @@ class SearchDecoder implements Decoder {
   }
 }
 
-function onDevice(model: GpuModel, { kernel }: OpenedGpu): GpuModel {
-  if (model.device === kernel.device) return model;
-  throw new BackendError(
-    "other-device",
-    "Cannot search with this GPU model: its device is not the decoder's; pass model.device to createDecoder",
-  );
+interface Parts {
+  index: ConstraintIndex;
+  wasm: WasmKernel;
+  /** The index on devices, by device; no failure is kept. */
+  gpus: Map<GPUDevice, Promise<OpenedGpu>>;
+  /** Those that are there. */
+  opened: OpenedGpu[];
 }

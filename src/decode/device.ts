@@ -5,17 +5,20 @@ import { misfit, WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 
 /** What the caller says about the GPU. */
 export interface DeviceOptions {
-  /** A device to share; it stays the caller's. Default: one of its own. */
+  /**
+   * A device to share; it stays the caller's. Levels beyond 128 MiB need one that was requested with the adapter's
+   * `maxBufferSize` and `maxStorageBufferBindingSize`.
+   */
   device?: GPUDevice;
   /** Whether an adapter that is only software will do. Default false. */
   allowSoftwareAdapter?: boolean;
+  /** Stands in for `navigator.gpu`. */
+  gpu?: GPU;
 }
 
 /** A GPU that an index is on. */
 export interface OpenedGpu extends Disposable {
   readonly kernel: WebGpuKernel;
-  /** What it is, for `decoder.reason`. */
-  readonly reason: string;
   /** Whether the device is lost. */
   readonly isLost: boolean;
   /**
@@ -27,69 +30,88 @@ export interface OpenedGpu extends Disposable {
 
 /** How long the news of a lost device may take to arrive behind the error that it causes. */
 const NEWS_MS = 100;
+/** Errors after which a search can start again elsewhere. */
+const FAILURES = ["out-of-memory", "search-too-large", "index-too-large", "device-lost"];
 
 /**
- * Opens a GPU and places the index on it.
+ * Places the index on a device.
  *
+ * @param isOwned whether the device is destroyed with what is returned, and where this fails.
  * @throws {BackendError} saying why not.
  */
-export async function openGpu(storage: IndexStorage, options: DeviceOptions): Promise<OpenedGpu> {
-  const { device, reason } = options.device
-    ? { device: options.device, reason: "the device that was passed" }
-    : await requestDevice(storage, options.allowSoftwareAdapter === true);
-  const close = () => {
-    if (!options.device) device.destroy();
-  };
+export async function openGpu(
+  storage: IndexStorage,
+  device: GPUDevice,
+  isOwned: boolean,
+): Promise<OpenedGpu> {
   let isLost = false;
   const lost = device.lost.then(() => {
     isLost = true;
   });
+  let kernel: WebGpuKernel;
   try {
-    const kernel = await WebGpuKernel.create(storage, device);
-    return {
-      kernel,
-      reason,
-      get isLost() {
-        return isLost;
-      },
-      async hasFailed(error) {
-        if (error instanceof EspalierError && error.code !== "validation") {
-          return isLost || error.code === "out-of-memory" || error.code === "search-too-large";
-        }
-        let timer: ReturnType<typeof setTimeout> | undefined;
-        await Promise.race([
-          lost,
-          new Promise((resolve) => timer = setTimeout(resolve, NEWS_MS)),
-        ]);
-        clearTimeout(timer);
-        return isLost;
-      },
-      [Symbol.dispose]() {
-        kernel[Symbol.dispose]();
-        close();
-      },
-    };
+    kernel = await WebGpuKernel.create(storage, device);
+    if (isLost) {
+      kernel[Symbol.dispose]();
+      throw new BackendError("device-lost", "Cannot search on WebGPU: the device is lost");
+    }
   } catch (error) {
-    close();
-    throw error;
+    if (isOwned) device.destroy();
+    throw asBackendError(error, "the device does not take the index");
   }
+  return {
+    kernel,
+    get isLost() {
+      return isLost;
+    },
+    async hasFailed(error) {
+      if (isLost) return true;
+      if (error instanceof EspalierError && error.code !== "validation") {
+        return FAILURES.includes(error.code);
+      }
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      await Promise.race([
+        lost,
+        new Promise((resolve) => timer = setTimeout(resolve, NEWS_MS)),
+      ]);
+      clearTimeout(timer);
+      return isLost;
+    },
+    [Symbol.dispose]() {
+      kernel[Symbol.dispose]();
+      if (isOwned) device.destroy();
+    },
+  };
 }
 
-async function requestDevice(
+/**
+ * Finds an adapter that the index fits.
+ *
+ * @returns the adapter, and what it is.
+ * @throws {BackendError} saying why there is none.
+ */
+export async function findAdapter(
   storage: IndexStorage,
-  allowSoftware: boolean,
-): Promise<{ device: GPUDevice; reason: string }> {
-  const { gpu } = globalThis.navigator ?? {};
+  { allowSoftwareAdapter = false, gpu = globalThis.navigator?.gpu }: DeviceOptions,
+): Promise<{ adapter: GPUAdapter; reason: string }> {
   if (!gpu) {
     throw new BackendError("no-webgpu", "Cannot search on WebGPU: this platform does not have it");
   }
-  const adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  let adapter: GPUAdapter | null;
+  try {
+    adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+  } catch (error) {
+    throw asBackendError(error, "asking for an adapter failed");
+  }
   if (!adapter) {
     throw new BackendError("no-adapter", "Cannot search on WebGPU: there is no adapter");
   }
-  const { description, vendor, isFallbackAdapter } = adapter.info;
-  const name = description || vendor || "unnamed";
-  if (isFallbackAdapter && !allowSoftware) {
+  // Older browsers have no `info`, or have the flag on the adapter.
+  const info: Partial<GPUAdapterInfo> = adapter.info ?? {};
+  const isSoftware = info.isFallbackAdapter ??
+    (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
+  const name = info.description || info.vendor || "unnamed";
+  if (isSoftware && !allowSoftwareAdapter) {
     throw new BackendError(
       "software-adapter",
       `Cannot search on WebGPU: the adapter (${name}) is only software, which is slower than WASM; pass allowSoftwareAdapter to use it all the same`,
@@ -98,10 +120,26 @@ async function requestDevice(
   }
   const why = misfit(storage, adapter.limits);
   if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
+  return { adapter, reason: `${isSoftware ? "software" : "hardware"} adapter ${name}` };
+}
+
+/** Asks for a device with all the room that its adapter gives. @throws {BackendError} if there is none. */
+export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
-  const device = await adapter.requestDevice({
-    label: "espalier",
-    requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+  try {
+    return await adapter.requestDevice({
+      label: "espalier",
+      requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+    });
+  } catch (error) {
+    throw asBackendError(error, "the adapter gives no device");
+  }
+}
+
+function asBackendError(error: unknown, what: string): unknown {
+  if (error instanceof EspalierError) return error;
+  const why = error instanceof Error ? `: ${error.message}` : "";
+  return new BackendError("no-device", `Cannot search on WebGPU: ${what}${why}`, {}, {
+    cause: error,
   });
-  return { device, reason: `${isFallbackAdapter ? "software" : "hardware"} adapter ${name}` };
 }

@@ -1,7 +1,6 @@
 /** What the kernels need of a device: limits, pipelines, buffers that are counted. */
 import { BackendError } from "../../errors.ts";
 import { MERGE_KERNEL } from "./merge_kernel.ts";
-import { REORDER_KERNEL } from "./reorder_kernel.ts";
 import { ROWS_KERNEL } from "./rows_kernel.ts";
 
 /** A kernel as data: its code, and the kinds of its bindings in order. The first uniform has a dynamic offset. */
@@ -17,39 +16,42 @@ export interface CompiledKernel {
   layout: GPUBindGroupLayout;
 }
 
-/** All kernels of a device. */
+/** The kernels of a step. */
 export interface Pipelines {
   rows: CompiledKernel;
   merge: CompiledKernel;
-  reorder: CompiledKernel;
 }
 
-const compiled = new WeakMap<GPUDevice, Promise<Pipelines>>();
+const compiled = new WeakMap<GPUDevice, Map<KernelSource, Promise<CompiledKernel>>>();
 
 /**
- * Compiles the kernels, once per device.
+ * Compiles the kernels of a step, once per device.
  *
  * @throws {BackendError} with the compiler's messages and the lines at fault.
  */
 export async function compilePipelines(device: GPUDevice): Promise<Pipelines> {
-  let pending = compiled.get(device);
-  if (!pending) {
-    pending = compileAll(device);
-    compiled.set(device, pending);
-  }
+  const [rows, merge] = await Promise.all([
+    compileOnce(device, ROWS_KERNEL),
+    compileOnce(device, MERGE_KERNEL),
+  ]);
+  return { rows, merge };
+}
+
+/** As {@linkcode compileKernel}, once per device; a failure is not kept. */
+export async function compileOnce(
+  device: GPUDevice,
+  source: KernelSource,
+): Promise<CompiledKernel> {
+  let kernels = compiled.get(device);
+  if (!kernels) compiled.set(device, kernels = new Map());
+  let pending = kernels.get(source);
+  if (!pending) kernels.set(source, pending = compileKernel(device, source));
   try {
     return await pending;
   } catch (error) {
-    compiled.delete(device);
+    kernels.delete(source);
     throw error;
   }
-}
-
-async function compileAll(device: GPUDevice): Promise<Pipelines> {
-  const [rows, merge, reorder] = await Promise.all(
-    [ROWS_KERNEL, MERGE_KERNEL, REORDER_KERNEL].map((source) => compileKernel(device, source)),
-  );
-  return { rows, merge, reorder };
 }
 
 /**

@@ -1,5 +1,5 @@
 /** The kernel on WebGPU: two dispatches a step, everything stays in buffers until it is read. */
-import { BackendError, LimitError, ModelOutputError } from "../../errors.ts";
+import { BackendError } from "../../errors.ts";
 import {
   LEVEL_FIELDS,
   levelByteLength,
@@ -8,41 +8,11 @@ import {
   planSections,
 } from "../../index/layout.ts";
 import type { IndexStorage } from "../../index/storage.ts";
-import {
-  BEAM_LIVE,
-  BEAM_STOPPABLE,
-  type Beams,
-  type Kernel,
-  type KernelAddress,
-  type KernelSearch,
-  type Logits,
-  type SearchShape,
-} from "../kernel.ts";
-import { checkLogits } from "../logits.ts";
-import {
-  type CompiledKernel,
-  compilePipelines,
-  freeBuffer,
-  makeBuffer,
-  type Pipelines,
-} from "./device.ts";
-import { ADDRESS_FIELDS, PARAM_BYTES, PARAM_FIELDS, type Params } from "./params.ts";
-import { RECORD_WORDS } from "./rows_kernel.ts";
+import type { Kernel, KernelAddress, SearchShape } from "../kernel.ts";
+import { compilePipelines, freeBuffer, makeBuffer, type Pipelines } from "./device.ts";
+import { ADDRESS_FIELDS, type Params } from "./params.ts";
+import { GpuSearch, type Level } from "./search.ts";
 
-/** Logits [rows, W] in a buffer of the same device. */
-export interface GpuLogits {
-  buffer: GPUBuffer;
-  /** Bytes in front of the first logit. */
-  offset: number;
-  /** Elements, not bytes, from the start of one row to the start of the next; at least W. */
-  rowStride: number;
-  type: "float32" | "float16";
-}
-
-const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
-const BEAM_ARRAYS = 5;
-/** Most workgroups in one dimension, on every device. */
-const MAX_GRID = 65535;
 const UPLOAD_BYTES = 2 ** 24;
 /** Level addresses in the table start here, so that 0 stays "absent". */
 const TABLE_BASE = 256;
@@ -77,7 +47,8 @@ export class WebGpuKernel implements Kernel {
   #pipelines: Pipelines;
   #index: GPUBuffer;
   #levels: Level[];
-  #filters: GPUBuffer;
+  /** Words of all filters. Grows: read it afresh. */
+  filters: GPUBuffer;
   #filterWords = 0;
 
   private constructor(
@@ -91,7 +62,7 @@ export class WebGpuKernel implements Kernel {
     this.#pipelines = pipelines;
     this.#index = index;
     this.#levels = bindLevels(storage);
-    this.#filters = makeBuffer(device, "filters", 256, FILTER_USAGE);
+    this.filters = makeBuffer(device, "filters", 256, FILTER_USAGE);
   }
 
   /**
@@ -111,7 +82,7 @@ export class WebGpuKernel implements Kernel {
       dataByteLength,
       GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
     );
-    const error = await device.popErrorScope();
+    const error = await device.popErrorScope().catch((cause: Error) => cause);
     if (error) {
       freeBuffer(device, index);
       throw new BackendError(
@@ -130,17 +101,17 @@ export class WebGpuKernel implements Kernel {
   place(words: Uint32Array<ArrayBuffer>): KernelAddress {
     const address = this.#filterWords;
     const bytes = (address + words.length) * 4;
-    if (bytes > this.#filters.size) {
+    if (bytes > this.filters.size) {
       const larger = makeBuffer(this.device, "filters", 2 * bytes, FILTER_USAGE);
       if (address > 0) {
         const encoder = this.device.createCommandEncoder({ label: "espalier filters" });
-        encoder.copyBufferToBuffer(this.#filters, 0, larger, 0, address * 4);
+        encoder.copyBufferToBuffer(this.filters, 0, larger, 0, address * 4);
         this.device.queue.submit([encoder.finish()]);
       }
-      freeBuffer(this.device, this.#filters);
-      this.#filters = larger;
+      freeBuffer(this.device, this.filters);
+      this.filters = larger;
     }
-    this.device.queue.writeBuffer(this.#filters, address * 4, words);
+    this.device.queue.writeBuffer(this.filters, address * 4, words);
     this.#filterWords += words.length;
     return address;
   }
@@ -154,7 +125,6 @@ export class WebGpuKernel implements Kernel {
       this.#pipelines,
       this.#index,
       this.#levels,
-      this.#filters,
     );
   }
 
@@ -162,15 +132,8 @@ export class WebGpuKernel implements Kernel {
     if (!this.#storage) return;
     this.#storage = undefined;
     freeBuffer(this.device, this.#index);
-    freeBuffer(this.device, this.#filters);
+    freeBuffer(this.device, this.filters);
   }
-}
-
-/** Where a level stands in the index buffer, and its record with addresses relative to that, in words. */
-interface Level {
-  offset: number;
-  byteLength: number;
-  record: Partial<Params>;
 }
 
 function bindLevels({ shape }: IndexStorage): Level[] {
@@ -188,440 +151,4 @@ function bindLevels({ shape }: IndexStorage): Level[] {
     }
     return { offset, byteLength, record };
   });
-}
-
-/** One search in GPU buffers. Nothing waits for the GPU but {@linkcode read}. */
-export class GpuSearch implements KernelSearch {
-  step = 0;
-  /** [B·M] u32: what `tokens` and `parents` hold on the CPU side, ready for a kernel of the model. */
-  readonly tokenBuffer: GPUBuffer;
-  readonly parentBuffer: GPUBuffer;
-  #kernel: WebGpuKernel;
-  #shape: SearchShape;
-  #pipelines: Pipelines;
-  #index: GPUBuffer;
-  #levels: Level[];
-  #filters: GPUBuffer;
-  #stride: number;
-  #beams: GPUBuffer[];
-  #records: GPUBuffer;
-  #params: GPUBuffer;
-  #flags: GPUBuffer;
-  #inverses: GPUBuffer;
-  #filterTable: GPUBuffer;
-  #staging: GPUBuffer;
-  #upload: GPUBuffer | undefined;
-  #out: Float32Array<ArrayBuffer> | undefined;
-  #owned: GPUBuffer[] = [];
-  #errors: Promise<GPUError | null>[] = [];
-  /** What the last readback brought. */
-  #last: { beams: Beams; tokens: Uint32Array<ArrayBuffer>; parents: Uint32Array<ArrayBuffer> };
-
-  constructor(
-    kernel: WebGpuKernel,
-    { shape: { levels } }: IndexStorage,
-    shape: SearchShape,
-    pipelines: Pipelines,
-    index: GPUBuffer,
-    bound: Level[],
-    filters: GPUBuffer,
-  ) {
-    const { batchSize: B, beamSize: M, filters: rowFilters } = shape;
-    const { device } = kernel;
-    this.#kernel = kernel;
-    this.#shape = shape;
-    this.#pipelines = pipelines;
-    this.#index = index;
-    this.#levels = bound;
-    this.#filters = filters;
-    this.#stride = B * M;
-    const steps = levels.length + 1;
-    const slots = 1 + Math.max(...levels.map(({ maxBranch }) => this.#keep(maxBranch)));
-    const recordBytes = this.#stride * 4 * (1 + slots * RECORD_WORDS) + 256;
-    if (B > MAX_GRID || recordBytes > device.limits.maxStorageBufferBindingSize) {
-      throw new LimitError(
-        "search-too-large",
-        `Cannot search ${B} × ${M} beams on this GPU: their candidates take ${recordBytes} bytes, at most ${device.limits.maxStorageBufferBindingSize} fit a binding; use fewer beams or backend "wasm"`,
-        { expected: device.limits.maxStorageBufferBindingSize, actual: recordBytes },
-      );
-    }
-    const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
-    const make = (label: string, words: number, usage = STORAGE | COPY_DST | COPY_SRC) => {
-      const buffer = makeBuffer(device, label, words * 4, usage);
-      this.#owned.push(buffer);
-      return buffer;
-    };
-    device.pushErrorScope("out-of-memory");
-    device.pushErrorScope("validation");
-    this.#beams = [0, 1].map((i) => make(`beams ${i}`, BEAM_ARRAYS * this.#stride + B));
-    this.#records = make("records", recordBytes / 4);
-    this.tokenBuffer = make("tokens", this.#stride);
-    this.parentBuffer = make("parents", this.#stride);
-    this.#params = make("params", steps * PARAM_BYTES / 4, UNIFORM | COPY_DST);
-    this.#flags = make("flags", steps);
-    this.#inverses = make("inverses", steps + 1);
-    this.#filterTable = make("filter table", this.#tableStride * steps);
-    this.#staging = make("staging", this.#stagingWords(steps), MAP_READ | COPY_DST);
-    const { queue } = device;
-    queue.writeBuffer(this.#flags, 0, new Uint32Array(steps).fill(NONE));
-    queue.writeBuffer(
-      this.#inverses,
-      0,
-      Float32Array.from(
-        { length: steps + 1 },
-        (_, length) => length === 0 ? 1 : length ** -shape.lengthPenalty,
-      ),
-    );
-    if (rowFilters) {
-      const table = new Uint32Array(this.#tableStride * steps).fill(NONE);
-      rowFilters.forEach((filter, b) => {
-        for (let d = 0; d < levels.length; d++) {
-          table[d * this.#tableStride + 2 * b] = filter?.edges[d] ?? NONE;
-          table[d * this.#tableStride + 2 * b + 1] = filter?.ends[d] ?? NONE;
-        }
-      });
-      queue.writeBuffer(this.#filterTable, 0, table);
-    }
-    const root = emptyBeams(this.#stride);
-    root.scores.fill(0, 0, B);
-    root.states.fill(0, 0, B);
-    root.status.fill(BEAM_LIVE, 0, B);
-    this.#last = { beams: root, tokens: new Uint32Array(), parents: new Uint32Array() };
-    this.#write(root);
-    this.#watch();
-  }
-
-  get rows(): number {
-    return this.step === 0 ? this.#shape.batchSize : this.#stride;
-  }
-
-  get isLive(): boolean {
-    return this.#last.beams.status.some((status) => status & (BEAM_LIVE | BEAM_STOPPABLE));
-  }
-
-  tokens(): Uint32Array<ArrayBuffer> {
-    return this.#last.tokens;
-  }
-
-  parents(): Uint32Array<ArrayBuffer> {
-    return this.#last.parents;
-  }
-
-  out(): Float32Array<ArrayBuffer> {
-    const length = this.rows * this.#shape.rowWidth;
-    if (this.#out?.length !== length) this.#out = new Float32Array(length);
-    return this.#out;
-  }
-
-  /** One step with logits of the CPU: uploads them and reads the beams back. */
-  async advance(logits: Logits): Promise<void> {
-    const { device } = this.#kernel;
-    const { rowWidth } = this.#shape;
-    checkLogits(logits, this.step, this.rows, rowWidth);
-    const isHalf = logits.BYTES_PER_ELEMENT === 2;
-    this.#upload ??= this.#own(
-      makeBuffer(
-        device,
-        "logits",
-        this.#stride * rowWidth * 4,
-        GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
-      ),
-    );
-    let bytes = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
-    if (bytes.length % 4 !== 0) {
-      // Writes to the GPU are multiples of 4 bytes.
-      const padded = new Uint8Array(bytes.length + 2);
-      padded.set(bytes);
-      bytes = padded;
-    }
-    device.queue.writeBuffer(this.#upload, 0, bytes as Uint8Array<ArrayBuffer>);
-    this.advanceOnGpu({
-      buffer: this.#upload,
-      offset: 0,
-      rowStride: rowWidth,
-      type: isHalf ? "float16" : "float32",
-    });
-    await this.read();
-  }
-
-  /**
-   * Encodes and submits one step over logits in GPU memory. Does not wait.
-   *
-   * @throws {ModelOutputError} if the buffer cannot hold the rows.
-   */
-  advanceOnGpu(logits: GpuLogits): void {
-    const { device } = this.#kernel;
-    const { batchSize: B, beamSize: M, rowWidth: W } = this.#shape;
-    const rows = this.rows;
-    const binding = this.#bindLogits(logits);
-    const level = this.#levels[this.step];
-    const record: Partial<Params> = {
-      ...level?.record,
-      STEP: this.step,
-      HAS_LEVEL: Number(level !== undefined),
-      ROWS: rows,
-      ROWS_PER_BATCH: this.step === 0 ? 1 : M,
-      BEAMS: M,
-      WIDTH: W,
-      LOGITS_OFFSET: binding.first,
-      LOGITS_STRIDE: logits.rowStride,
-      LOGITS_HALF: Number(logits.type === "float16"),
-      MODE: MODES[this.#shape.normalize],
-      END_TOKEN: this.#shape.endToken ?? NONE,
-      PAD_TOKEN: this.#shape.padToken,
-      BEAM_STRIDE: this.#stride,
-      KEEP: level ? this.#keep(level.record.MAX_BRANCH!) : 0,
-      RECORDS_AT: Math.ceil(rows / 4) * 4,
-      GRID_X: Math.min(rows, MAX_GRID),
-      FILTERED: Number(level !== undefined && this.#shape.filters !== undefined),
-    };
-    device.pushErrorScope("out-of-memory");
-    device.pushErrorScope("validation");
-    device.queue.writeBuffer(
-      this.#params,
-      this.step * PARAM_BYTES,
-      Uint32Array.from(PARAM_FIELDS, (field) => record[field] ?? 0),
-    );
-    const [input, output] = this.#beams;
-    const words = level?.byteLength
-      ? { buffer: this.#index, offset: level.offset, size: level.byteLength }
-      : { buffer: this.#index, offset: 0, size: 256 };
-    const table = {
-      buffer: this.#filterTable,
-      offset: this.step * this.#tableStride * 4,
-      size: B * 8,
-    };
-    const encoder = device.createCommandEncoder({ label: `espalier step ${this.step}` });
-    const { timing } = this.#kernel;
-    const run = (kernel: CompiledKernel, buffers: GPUBufferBinding[], x: number, y = 1) => {
-      const pass = encoder.beginComputePass({
-        label: `espalier step ${this.step}`,
-        timestampWrites: timing && {
-          querySet: timing.querySet,
-          beginningOfPassWriteIndex: timing.next++,
-          endOfPassWriteIndex: timing.next++,
-        },
-      });
-      pass.setPipeline(kernel.pipeline);
-      const entries = [{ buffer: this.#params, size: PARAM_BYTES }, ...buffers]
-        .map((resource, binding) => ({ binding, resource }));
-      const group = device.createBindGroup({ label: "espalier", layout: kernel.layout, entries });
-      pass.setBindGroup(0, group, [this.step * PARAM_BYTES]);
-      pass.dispatchWorkgroups(x, y);
-      pass.end();
-    };
-    run(
-      this.#pipelines.rows,
-      [
-        words,
-        binding.resource,
-        { buffer: input },
-        { buffer: this.#inverses },
-        { buffer: this.#filters },
-        table,
-        { buffer: this.#records },
-        { buffer: this.#flags },
-      ],
-      Math.min(rows, MAX_GRID),
-      Math.ceil(rows / MAX_GRID),
-    );
-    run(
-      this.#pipelines.merge,
-      [
-        words,
-        { buffer: input },
-        { buffer: this.#filters },
-        table,
-        { buffer: this.#records },
-        { buffer: output },
-        { buffer: this.tokenBuffer },
-        { buffer: this.parentBuffer },
-      ],
-      B,
-    );
-    device.queue.submit([encoder.finish()]);
-    this.#watch();
-    this.#beams = [output, input];
-    this.step++;
-  }
-
-  /**
-   * Waits for the GPU and reads the beams: the one readback of a decode.
-   *
-   * @throws {ModelOutputError} if a logit was +infinity. @throws {BackendError} if the device is lost or refused.
-   */
-  async read(): Promise<Beams> {
-    const { device } = this.#kernel;
-    const { batchSize: B } = this.#shape;
-    const stride = this.#stride;
-    const steps = this.#levels.length + 1;
-    const beamBytes = 4 * (BEAM_ARRAYS * stride + B);
-    const bytes = 4 * this.#stagingWords(steps);
-    const encoder = device.createCommandEncoder({ label: "espalier readback" });
-    encoder.copyBufferToBuffer(this.#beams[0], 0, this.#staging, 0, beamBytes);
-    encoder.copyBufferToBuffer(this.tokenBuffer, 0, this.#staging, beamBytes, 4 * stride);
-    encoder.copyBufferToBuffer(
-      this.parentBuffer,
-      0,
-      this.#staging,
-      beamBytes + 4 * stride,
-      4 * stride,
-    );
-    encoder.copyBufferToBuffer(
-      this.#flags,
-      0,
-      this.#staging,
-      beamBytes + 8 * stride,
-      4 * steps,
-    );
-    device.queue.submit([encoder.finish()]);
-    this.#kernel.readbacks++;
-    await this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
-    const words = new Uint32Array(this.#staging.getMappedRange(0, bytes).slice(0));
-    this.#staging.unmap();
-    for (const error of await Promise.all(this.#errors.splice(0))) {
-      if (!error) continue;
-      const isMemory = "GPUOutOfMemoryError" in globalThis && error instanceof GPUOutOfMemoryError;
-      throw new BackendError(
-        isMemory ? "out-of-memory" : "validation",
-        `Cannot search on the GPU: ${error.message}`,
-        { actual: error.message },
-      );
-    }
-    const flags = words.subarray(beamBytes / 4 + 2 * stride);
-    const step = flags.findIndex((row) => row !== NONE);
-    if (step >= 0) {
-      throw new ModelOutputError(
-        "infinite-logit",
-        `Cannot search: at step ${step} a logit of row ${
-          flags[step]
-        } is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
-        { step, row: flags[step], actual: Infinity },
-      );
-    }
-    const array = (i: number) => words.slice(i * stride, (i + 1) * stride);
-    const at = beamBytes / 4;
-    this.#last = {
-      beams: {
-        scores: new Float32Array(array(0).buffer),
-        states: array(1),
-        edges: array(2),
-        lengths: array(3),
-        status: array(4),
-      },
-      tokens: words.slice(at, at + stride),
-      parents: words.slice(at + stride, at + 2 * stride),
-    };
-    return this.#last.beams;
-  }
-
-  /**
-   * Waits for the GPU and asks whether a beam is left to go on: a small readback, for sets of mixed lengths whose
-   * searches mostly end early.
-   */
-  async stillLives(): Promise<boolean> {
-    const { device } = this.#kernel;
-    const bytes = 4 * this.#shape.batchSize;
-    const encoder = device.createCommandEncoder({ label: "espalier liveness" });
-    encoder.copyBufferToBuffer(
-      this.#beams[0],
-      4 * BEAM_ARRAYS * this.#stride,
-      this.#staging,
-      0,
-      bytes,
-    );
-    device.queue.submit([encoder.finish()]);
-    this.#kernel.readbacks++;
-    await this.#staging.mapAsync(GPUMapMode.READ, 0, bytes);
-    const isLive = new Uint32Array(this.#staging.getMappedRange(0, bytes)).some((word) => word > 0);
-    this.#staging.unmap();
-    return isLive;
-  }
-
-  beams(): Beams {
-    return this.#last.beams;
-  }
-
-  load(step: number, beams: Beams): void {
-    this.step = step;
-    this.#last = { ...this.#last, beams };
-    this.#write(beams);
-  }
-
-  [Symbol.dispose](): void {
-    for (const buffer of this.#owned.splice(0)) freeBuffer(this.#kernel.device, buffer);
-  }
-
-  #own(buffer: GPUBuffer): GPUBuffer {
-    this.#owned.push(buffer);
-    return buffer;
-  }
-
-  /** Candidates that one row may have to keep. */
-  #keep(maxBranch: number): number {
-    const { beamSize, tokensPerBeam = Infinity } = this.#shape;
-    return Math.min(beamSize, tokensPerBeam, maxBranch);
-  }
-
-  #stagingWords(steps: number): number {
-    return BEAM_ARRAYS * this.#stride + this.#shape.batchSize + 2 * this.#stride + steps;
-  }
-
-  /** Words of the filter table per step: offsets of bindings are multiples of 256 bytes. */
-  get #tableStride(): number {
-    return Math.ceil(this.#shape.batchSize / 32) * 64;
-  }
-
-  #write(beams: Beams): void {
-    const { queue } = this.#kernel.device;
-    const arrays = [beams.scores, beams.states, beams.edges, beams.lengths, beams.status];
-    arrays.forEach((array, i) => {
-      queue.writeBuffer(this.#beams[0], i * this.#stride * 4, array as Uint32Array<ArrayBuffer>);
-    });
-  }
-
-  /** Closes the error scopes of what was just encoded; they are looked at when the search is read. */
-  #watch(): void {
-    const { device } = this.#kernel;
-    for (let i = 0; i < 2; i++) {
-      const error = device.popErrorScope();
-      error.catch(() => {}); // the device is lost: reading says so
-      this.#errors.push(error);
-    }
-  }
-
-  #bindLogits(
-    { buffer, offset, rowStride, type }: GpuLogits,
-  ): { resource: GPUBufferBinding; first: number } {
-    const size = type === "float16" ? 2 : 4;
-    const width = this.#shape.rowWidth;
-    const needed = offset + ((this.rows - 1) * rowStride + width) * size;
-    const isSound = (type === "float16" || type === "float32") &&
-      Number.isInteger(offset) && offset >= 0 && offset % size === 0 &&
-      Number.isInteger(rowStride) && (rowStride >= width || this.rows === 1) &&
-      needed <= buffer.size;
-    if (!isSound) {
-      throw new ModelOutputError(
-        "bad-gpu-logits",
-        `Cannot search: at step ${this.step} the model returned ${type} logits at byte ${offset} with ${rowStride} elements from row to row; ${this.rows} rows of ${width} need a buffer of ${needed} bytes, got ${buffer.size}`,
-        { step: this.step, expected: needed, actual: buffer.size },
-      );
-    }
-    const start = Math.floor(offset / 256) * 256;
-    const bytes = Math.min(Math.ceil((needed - start) / 4) * 4, buffer.size - start);
-    return {
-      resource: { buffer, offset: start, size: bytes },
-      first: (offset - start) / size,
-    };
-  }
-}
-
-function emptyBeams(count: number): Beams {
-  return {
-    scores: new Float32Array(count).fill(-Infinity),
-    states: new Uint32Array(count).fill(NONE),
-    edges: new Uint32Array(count).fill(NONE),
-    lengths: new Uint32Array(count),
-    status: new Uint32Array(count),
-  };
 }

@@ -4,8 +4,6 @@ import { LEVEL_FIELDS } from "../../index/layout.ts";
 /** Fields of the search, one u32 each, behind those of the level. */
 export const STEP_FIELDS = [
   "STEP",
-  /** Whether a level is left: 1 or 0. */
-  "HAS_LEVEL",
   /** Rows in all, and per batch row: 1 at step 0, then M. */
   "ROWS",
   "ROWS_PER_BATCH",

@@ -1,41 +1,53 @@
 /** Reordering per-beam rows on the GPU, for models that keep caches. */
-import { rangeError } from "../../errors.ts";
-import { compilePipelines, freeBuffer, makeBuffer } from "./device.ts";
+import { BackendError, rangeError } from "../../errors.ts";
+import { compileOnce, freeBuffer, makeBuffer } from "./device.ts";
+import { REORDER_KERNEL } from "./reorder_kernel.ts";
 
 /** Most workgroups in one dimension, and threads of each. */
 const MAX_GRID = 65535;
 const THREADS = 256;
 
+/** What {@linkcode reorderRows} moves. All buffers have usage `STORAGE`. */
+export interface RowsToReorder {
+  /** [rows] u32 row of the source that each row continues, as a `GpuModel` is given them. */
+  parents: GPUBuffer;
+  /** As many rows as the step before had. */
+  source: GPUBuffer;
+  /** [rows], another buffer than the source. */
+  target: GPUBuffer;
+  /** Rows of the target. */
+  rows: number;
+  /** Bytes of a row; a multiple of 4. */
+  rowBytes: number;
+}
+
 /**
- * Encodes target[row] = source[parents[row]] for rows of `rowBytes` bytes: KV caches follow their beams, and
- * expand from B to B·M rows at step 1. Submits, does not wait. Cost: one read and one write of the target.
+ * Makes target[row] = source[parents[row]] on the GPU: KV caches follow their beams, and expand from B to B·M rows
+ * at step 1. Submits the work and resolves without waiting for it to run. Cost: one read and one write of the
+ * target. Parents beyond the source leave rows undefined.
  *
- * @param parents [rows] u32, as a `GpuModel` is given them.
- * @param source as many rows as the step before had. @param target [rows], another buffer than the source.
- * @param rowBytes a multiple of 4.
- * @throws {RangeError} if sizes do not fit.
+ * @throws {RangeError} if sizes do not fit. @throws {BackendError} if the device refuses the buffers.
  */
 export async function reorderRows(
   device: GPUDevice,
-  { parents, source, target, rows, rowBytes }: {
-    parents: GPUBuffer;
-    source: GPUBuffer;
-    target: GPUBuffer;
-    rows: number;
-    rowBytes: number;
-  },
+  { parents, source, target, rows, rowBytes }: RowsToReorder,
 ): Promise<void> {
   const words = rowBytes / 4;
-  if (!Number.isInteger(words) || words < 1 || rows * rowBytes > target.size) {
+  const most = device.limits.maxStorageBufferBindingSize;
+  const fits = Number.isInteger(words) && words >= 1 && Number.isInteger(rows) && rows >= 1 &&
+    rows * rowBytes <= Math.min(target.size, most) && rows * 4 <= parents.size &&
+    rowBytes <= source.size && source.size <= most && source !== target;
+  if (!fits) {
     throw rangeError(
-      `Cannot reorder ${rows} rows of ${rowBytes} bytes: expected a multiple of 4 that fits ${target.size} bytes`,
+      `Cannot reorder ${rows} rows of ${rowBytes} bytes from ${source.size} to ${target.size} bytes by ${parents.size} bytes of parents: expected whole rows of a multiple of 4 bytes, two different buffers, and at most ${most} bytes in each`,
       { expected: target.size, actual: rows * rowBytes },
     );
   }
-  const { reorder } = await compilePipelines(device);
+  const reorder = await compileOnce(device, REORDER_KERNEL);
   const { COPY_DST, UNIFORM } = GPUBufferUsage;
   const groups = Math.ceil(rows * words / THREADS);
   const gridX = Math.min(groups, MAX_GRID);
+  device.pushErrorScope("validation");
   const shape = makeBuffer(device, "reorder shape", 16, UNIFORM | COPY_DST);
   device.queue.writeBuffer(shape, 0, Uint32Array.of(rows, words, gridX, 0));
   const encoder = device.createCommandEncoder({ label: "espalier reorder" });
@@ -55,4 +67,10 @@ export async function reorderRows(
   pass.end();
   device.queue.submit([encoder.finish()]);
   freeBuffer(device, shape);
+  const error = await device.popErrorScope();
+  if (error) {
+    throw new BackendError("validation", `Cannot reorder rows: ${error.message}`, {
+      actual: error.message,
+    });
+  }
 }

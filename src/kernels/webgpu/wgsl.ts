@@ -50,42 +50,27 @@ fn select_one(words: u32, ranks: u32, selects: u32, bits: u32, ones: u32, number
   return bits;
 }
 
-fn next_one(words: u32, bits: u32, position: u32) -> u32 {
-  if (position >= bits) { return bits; }
-  var word = position >> 5u;
-  let last = bits >> 5u;
-  var value = level[words + word] & (0xffffffffu << (position & 31u));
-  while (value == 0u) {
-    word++;
-    if (word > last) { return bits; }
-    value = level[words + word];
-  }
-  return min((word << 5u) + countTrailingZeros(value), bits);
-}
-
-/** Edges [x, y) of a row of a packed level. */
-fn packed_row(state: u32) -> vec2u {
-  var begin = state;
-  var end = state + 1u;
+/** First edge of a row of a packed level, EDGES for the state behind the last. */
+fn row_start(state: u32) -> u32 {
+  var start = state;
   if (p.STARTS_KIND == 1u) {
-    let count = p.EDGES - p.STATES;
+    // Entry i of the list belongs to row list[i] - i - 1: count those of earlier rows.
     var low = 0u;
-    var high = count;
+    var high = p.EDGES - p.STATES;
     while (low < high) {
       let middle = low + ((high - low) >> 1u);
       if (level[p.STARTS + middle] - middle <= state) { low = middle + 1u; } else { high = middle; }
     }
-    begin = state + low;
-    end = begin + 1u;
-    while (low < count && level[p.STARTS + low] - low == state + 1u) {
-      low++;
-      end++;
-    }
+    start = state + low;
   } else if (p.STARTS_KIND == 2u) {
-    begin = select_one(p.STARTS, p.STARTS_RANK, p.STARTS_SELECT, p.EDGES, p.STATES, state);
-    end = next_one(p.STARTS, p.EDGES, begin + 1u);
+    start = select_one(p.STARTS, p.STARTS_RANK, p.STARTS_SELECT, p.EDGES, p.STATES, state);
   }
-  return vec2u(min(begin, p.EDGES), min(end, p.EDGES));
+  return min(start, p.EDGES);
+}
+
+/** Edges [x, y) of a row of a packed level. */
+fn packed_row(state: u32) -> vec2u {
+  return vec2u(row_start(state), row_start(state + 1u));
 }
 
 /** Token of an edge of a packed level, relative to TOKEN_MIN. */
