@@ -77,14 +77,17 @@ const assert = {
     }
     fail("Expected an exception");
   },
-  async rejects(promise: Promise<unknown>, wanted?: Matcher): Promise<void> {
+  async rejects(promise: Promise<unknown>, wanted?: Matcher | string): Promise<void> {
     try {
       await promise;
     } catch (error) {
-      if (wanted && !matches(error, wanted)) fail(`Rejected with ${error}, not ${show(wanted)}`);
+      // A string is what to say if nothing is rejected.
+      if (wanted && typeof wanted !== "string" && !matches(error, wanted)) {
+        fail(`Rejected with ${error}, not ${show(wanted)}`);
+      }
       return;
     }
-    fail("Expected a rejection");
+    fail(typeof wanted === "string" ? wanted : "Expected a rejection");
   },
 };
 
