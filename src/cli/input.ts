@@ -157,3 +157,31 @@ export function aboutFile<E>(error: E, file: string, line?: number): E | Espalie
   const source = isAddress(file) ? { url: file } : { file };
   return new kind(code, `${place}: ${error.message}`, { ...facts, ...source }, { cause: error });
 }
+
+/** What a command on one index takes: where it is, its name for messages, whether to answer in JSON. */
+export interface IndexFlags {
+  /** File or URL. */
+  argument: string;
+  /** The argument without secrets. */
+  name: string;
+  isJson: boolean;
+}
+
+/**
+ * Reads the arguments of a command on one index; undefined if help was asked for.
+ *
+ * @throws {UsageError} for anything else.
+ */
+export function parseIndexFlags(args: string[]): IndexFlags | undefined {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) return undefined;
+  const argument = onlyArgument(positionals, "FILE or URL");
+  return { argument, name: shownName(argument), isJson: values.json };
+}

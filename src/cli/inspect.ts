@@ -6,7 +6,7 @@ import { HeaderReader } from "../storage/load.ts";
 import { type Header, parseHeader } from "../storage/safetensors.ts";
 import { openSource } from "../storage/source.ts";
 import { entropyBits } from "./entropy.ts";
-import { aboutFile, onlyArgument, parseFlags, shownName } from "./input.ts";
+import { aboutFile, parseIndexFlags } from "./input.ts";
 import { bytesPerItem, facts, grouped, type Io, table } from "./output.ts";
 import { indexSource } from "./index_source.ts";
 
@@ -51,23 +51,15 @@ Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 in
  * @throws {EspalierError} naming the file, if it is no index or cannot be read.
  */
 export async function inspect(args: string[], io: Io): Promise<number> {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help) {
+  const flags = parseIndexFlags(args);
+  if (!flags) {
     io.out(INSPECT_HELP);
     return 0;
   }
-  const argument = onlyArgument(positionals, "FILE or URL");
-  const name = shownName(argument);
+  const { argument, name, isJson } = flags;
   try {
     const summary = summarize(await readHeader(argument, io.signal));
-    io.out(values.json ? `${JSON.stringify({ file: name, ...summary })}\n` : show(name, summary));
+    io.out(isJson ? `${JSON.stringify({ file: name, ...summary })}\n` : show(name, summary));
   } catch (error) {
     throw aboutFile(error, name);
   }

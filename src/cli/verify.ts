@@ -2,7 +2,7 @@
 import { ConstraintIndex } from "../index/constraint_index.ts";
 import { FORMAT_VERSION } from "../index/layout.ts";
 import { indexSource } from "./index_source.ts";
-import { aboutFile, onlyArgument, parseFlags, shownName } from "./input.ts";
+import { aboutFile, parseIndexFlags } from "./input.ts";
 import { facts, grouped, type Io, ProgressLine } from "./output.ts";
 
 /** What `cli verify --help` prints. */
@@ -31,20 +31,12 @@ Exit codes: 0 sound, 1 damaged, not an index, or it cannot be read, 2 wrong usag
  * @throws {EspalierError} naming the file and what is wrong with it.
  */
 export async function verify(args: string[], io: Io): Promise<number> {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help) {
+  const flags = parseIndexFlags(args);
+  if (!flags) {
     io.out(VERIFY_HELP);
     return 0;
   }
-  const argument = onlyArgument(positionals, "FILE or URL");
-  const file = shownName(argument);
+  const { argument, name: file, isJson } = flags;
   using progress = new ProgressLine(io);
   using index = await indexSource(argument).then((source) =>
     ConstraintIndex.open(source, {
@@ -62,7 +54,7 @@ export async function verify(args: string[], io: Io): Promise<number> {
     "SHA-256 of the header and of every MiB of the data",
     `the structure of ${maxLength} levels: row starts, counts, tokens in range and ascending`,
   ];
-  if (values.json) {
+  if (isJson) {
     const result = { ok: true, file, digest, sequences: size, byteLength, checked };
     io.out(`${JSON.stringify(result)}\n`);
     return 0;

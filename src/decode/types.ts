@@ -1,7 +1,8 @@
 /** What a search takes and gives: models, options, results. */
 import type { Logits, Normalize } from "../kernels/kernel.ts";
+import type { GpuLogits } from "../kernels/webgpu/search.ts";
 
-export type { Logits, Normalize };
+export type { GpuLogits, Logits, Normalize };
 
 /** Where a search ran. */
 export type Backend = "webgpu" | "wasm";
@@ -36,18 +37,6 @@ export interface ModelInput {
 /** A model on the CPU side: returns logits for the rows it is shown. Called again from step 0 at any time. */
 export type Model = (input: ModelInput) => Logits | Promise<Logits>;
 
-/** Logits [rows, W] where a model left them, in a buffer of its device. */
-export interface GpuModelOutput {
-  /** Has usage `STORAGE`. Read before the next step, then yours again. */
-  buffer: GPUBuffer;
-  /** Bytes in front of the first logit; a multiple of the element's size. */
-  offset: number;
-  /** Elements (not bytes) from the start of one row to the start of the next; at least W. */
-  rowStride: number;
-  /** Kind of the elements. */
-  type: "float32" | "float16";
-}
-
 /** One call of a model on the GPU: as {@linkcode ModelInput}, with the rows' ids in buffers. */
 export interface GpuModelInput {
   /** 0, 1, 2, … */
@@ -74,7 +63,7 @@ export interface GpuModel {
   /** The decoder's device: pass it to `createDecoder` as `device`. */
   readonly device: GPUDevice;
   /** Makes the logits of one step. */
-  step(input: GpuModelInput): Promise<GpuModelOutput> | GpuModelOutput;
+  step(input: GpuModelInput): Promise<GpuLogits> | GpuLogits;
   /** The same model on the CPU: takes over when the device is lost, out of memory, or not there. */
   readonly cpu?: Model;
 }

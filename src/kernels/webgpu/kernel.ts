@@ -1,6 +1,7 @@
 /** The kernel on WebGPU: two dispatches a step, everything stays in buffers until it is read. */
 import { BackendError } from "../../errors.ts";
 import {
+  innerEdges,
   LEVEL_FIELDS,
   levelByteLength,
   levelTable,
@@ -26,7 +27,7 @@ export function misfit(storage: IndexStorage, limits: GPUSupportedLimits): strin
     return `the index has ${storage.dataByteLength} bytes, a buffer of the adapter at most ${limits.maxBufferSize}`;
   }
   const largest = Math.max(
-    ...levels.map((level, d) => levelByteLength(level, levels[d + 1]?.states ?? 0)),
+    ...levels.map((level, d) => levelByteLength(level, innerEdges(levels, d))),
   );
   if (largest > limits.maxStorageBufferBindingSize) {
     return `a level of the index has ${largest} bytes, a binding of the adapter at most ${limits.maxStorageBufferBindingSize}`;

@@ -16,13 +16,15 @@ import type { WebGpuKernel } from "./kernel.ts";
 import { PARAM_BYTES, PARAM_FIELDS, type Params } from "./params.ts";
 import { RECORD_WORDS } from "./rows_kernel.ts";
 
-/** Logits [rows, W] in a buffer of the same device. */
+/** Logits [rows, W] where a model left them, in a buffer of its device. */
 export interface GpuLogits {
+  /** Has usage `STORAGE`. Read before the next step, then the model's again. */
   buffer: GPUBuffer;
-  /** Bytes in front of the first logit. */
+  /** Bytes in front of the first logit; a multiple of the element's size. */
   offset: number;
-  /** Elements, not bytes, from the start of one row to the start of the next; at least W. */
+  /** Elements (not bytes) from the start of one row to the start of the next; at least W. */
   rowStride: number;
+  /** Kind of the elements. */
   type: "float32" | "float16";
 }
 
