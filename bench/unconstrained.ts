@@ -1,5 +1,6 @@
 /** The unconstrained search in the same kernels: one state whose row allows every token, at every step. */
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES } from "../src/index/layout.ts";
+import { Arrival } from "../src/index/arrival.ts";
 import type { IndexStorage } from "../src/index/storage.ts";
 import { WasmHeap } from "../src/wasm/heap.ts";
 
@@ -46,6 +47,7 @@ export async function allowEverything(vocabSize: number, length: number): Promis
     ends: 0,
   } as const;
   return {
+    arrival: Arrival.complete(length),
     heap,
     data,
     dataByteLength: 0,

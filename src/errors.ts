@@ -27,6 +27,10 @@ export interface ErrorFacts {
   step?: number;
   /** Section of the index file. */
   section?: string;
+  /** Size of the stored object. */
+  byteLength?: number;
+  /** How long a store asks to be left alone, milliseconds. */
+  retryAfterMs?: number;
 }
 
 /** Every error that Espalier raises on purpose, except wrong arguments (`TypeError`, `RangeError`). */
@@ -55,6 +59,10 @@ export class EspalierError extends Error {
   declare readonly step?: number;
   /** Section of the index file. */
   declare readonly section?: string;
+  /** Size of the stored object. */
+  declare readonly byteLength?: number;
+  /** How long a store asks to be left alone, milliseconds. */
+  declare readonly retryAfterMs?: number;
 
   /** A code, a sentence that says what to do, and the facts. */
   constructor(code: string, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {

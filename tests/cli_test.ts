@@ -405,7 +405,9 @@ Deno.test("inspect asks a server for the start only; verify reads all", async ()
         controller.enqueue(part.slice());
       },
     });
-    return new Response(body, { status: range && honoursRanges ? 206 : 200 });
+    if (!range || !honoursRanges) return new Response(body);
+    const headers = { "content-range": `bytes 0-${end - 1}/${bytes.length}` };
+    return new Response(body, { status: 206, headers });
   });
   const origin = `http://127.0.0.1:${server.addr.port}`;
   const url = `${origin}/x.st?signature=secret`;

@@ -4,19 +4,16 @@ import type { IndexSource } from "../storage/source.ts";
 import { isAddress, lookAt, openFile, UsageError } from "./input.ts";
 
 /**
- * An index that is about to be read from its start.
+ * An index that is about to be read.
  *
- * @param end bytes that are wanted from a server; undefined for all. It may send more. Files are read as far as
- * their reader goes.
  * @throws {IndexFormatError} if a file is of a well-known other kind.
  * @throws {StorageError} if a file cannot be read.
  * @throws {UsageError} if an address is none.
  */
-export async function indexSource(argument: string, end?: number): Promise<IndexSource> {
+export async function indexSource(argument: string): Promise<IndexSource> {
   if (isAddress(argument)) {
     if (!URL.canParse(argument)) throw new UsageError(`Expected a URL, found "${argument}"`);
-    if (end === undefined) return new URL(argument);
-    return new Request(argument, { headers: { range: `bytes=0-${end - 1}` } });
+    return new URL(argument);
   }
   const { kind, byteLength } = await lookAt(argument);
   if (kind !== undefined && kind !== "a safetensors file") {
@@ -26,7 +23,16 @@ export async function indexSource(argument: string, end?: number): Promise<Index
       { file: argument, expected: "safetensors", actual: kind, offset: 0 },
     );
   }
-  return { byteLength, read: async () => (await openFile(argument)).readable };
+  // A pipe can be read once only.
+  if (byteLength === undefined) return await openFile(argument);
+  return {
+    byteLength,
+    async read({ start } = { start: 0 }) {
+      const file = await openFile(argument);
+      await file.seek(start, Deno.SeekMode.Start);
+      return file.readable;
+    },
+  };
 }
 
 function wayOut(kind: string): string {

@@ -1,10 +1,8 @@
 /** `inspect`: what an index holds and what it costs, from its header alone. */
-import { IndexIntegrityError } from "../errors.ts";
 import { checkMetadata, decodeShape } from "../index/header.ts";
 import { FORMAT_VERSION, innerEdges, levelByteLength, tokenBits } from "../index/layout.ts";
-import { HeaderReader } from "../storage/load.ts";
-import { type Header, parseHeader } from "../storage/safetensors.ts";
-import { openSource } from "../storage/source.ts";
+import { loadHeader } from "../storage/load.ts";
+import type { Header } from "../storage/safetensors.ts";
 import { entropyBits } from "./entropy.ts";
 import { aboutFile, parseIndexFlags } from "./input.ts";
 import { bytesPerItem, facts, grouped, type Io, table } from "./output.ts";
@@ -58,36 +56,14 @@ export async function inspect(args: string[], io: Io): Promise<number> {
   }
   const { argument, name, isJson } = flags;
   try {
-    const summary = summarize(await readHeader(argument, io.signal));
+    const source = await indexSource(argument);
+    const { header } = await loadHeader(source, { checkMetadata, signal: io.signal });
+    const summary = summarize(header);
     io.out(isJson ? `${JSON.stringify({ file: name, ...summary })}\n` : show(name, summary));
   } catch (error) {
     throw aboutFile(error, name);
   }
   return 0;
-}
-
-/** Reads the length word and the header, and hardly more: servers are asked for the start only. */
-async function readHeader(argument: string, signal: AbortSignal): Promise<Header> {
-  // A header longer than the first answer is fetched again, without a range; that is read no further either.
-  for (const end of [2 ** 16, undefined]) {
-    const reader = new HeaderReader();
-    const { chunks } = await openSource(await indexSource(argument, end), { signal });
-    for await (const chunk of chunks) {
-      reader.take(chunk);
-      const bytes = reader.complete();
-      if (bytes) return await parseHeader(bytes, checkMetadata);
-    }
-    if (end === undefined || reader.length < end) throw truncated(reader.expected, reader.length);
-  }
-  throw truncated(8, 0);
-}
-
-function truncated(expected: number, actual: number): IndexIntegrityError {
-  return new IndexIntegrityError(
-    "truncated",
-    `Cannot read the header: expected ${expected} bytes, got ${actual}; fetch the file again`,
-    { expected, actual, offset: actual },
-  );
 }
 
 type Summary = ReturnType<typeof summarize>;

@@ -11,7 +11,7 @@ import {
   requestDevice,
 } from "./device.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
-import { searchShape } from "./options.ts";
+import { levelsToCheck, searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
 import { type Course, runGpuModel, runModel } from "./search.ts";
 import type { Backend, BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "./types.ts";
@@ -163,6 +163,8 @@ class SearchDecoder implements Decoder {
     }
     const { signal } = options;
     signal?.throwIfAborted();
+    const { arrival } = storageOf(index);
+    if (!arrival.isComplete) await arrival.wait(levelsToCheck(index, options.endToken), signal);
     const shape = searchShape(index, options);
     const { endToken, batchSize, beamSize } = shape;
     const course: Course = {
@@ -172,6 +174,10 @@ class SearchDecoder implements Decoder {
       check: () => {
         signal?.throwIfAborted();
         this.#open();
+      },
+      level(step) {
+        const levels = Math.min(step + 1, index.maxLength);
+        return levels > arrival.levels ? arrival.wait(levels, signal) : undefined;
       },
     };
     const [beams, backend] = await this.#run(model, shape, course);

@@ -34,7 +34,7 @@ const NEWS_MS = 100;
 const FAILURES = ["out-of-memory", "search-too-large", "index-too-large", "device-lost"];
 
 /**
- * Places the index on a device.
+ * Places the index on a device, when all of it is there.
  *
  * @param isOwned whether the device is destroyed with what is returned, and where this fails.
  * @throws {BackendError} saying why not.
@@ -44,6 +44,10 @@ export async function openGpu(
   device: GPUDevice,
   isOwned: boolean,
 ): Promise<OpenedGpu> {
+  await storage.arrival.wait(storage.shape.levels.length).catch((error) => {
+    if (isOwned) device.destroy();
+    throw error;
+  });
   let isLost = false;
   const lost = device.lost.then(() => {
     isLost = true;

@@ -1,7 +1,7 @@
 /** Checks what the caller of a search asks for. */
 import { rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
-import { LEVEL_RECORD_BYTES, MAX_VOCAB } from "../index/layout.ts";
+import { LEVEL_RECORD_BYTES, type LevelShape, MAX_VOCAB } from "../index/layout.ts";
 import type { IndexStorage } from "../index/storage.ts";
 import type { SearchShape } from "../kernels/kernel.ts";
 import type { BeamSearchOptions } from "./types.ts";
@@ -99,6 +99,7 @@ export function checkEndToken(index: ConstraintIndex, endToken: number): void {
   let checked = checkedEndTokens.get(index);
   if (!checked) checkedEndTokens.set(index, checked = new Set());
   if (checked.has(endToken)) return;
+  storageOf(index).arrival.require(levelsToCheck(index, endToken));
   const level = findToken(storageOf(index), endToken);
   if (level !== undefined) {
     throw rangeError(
@@ -109,11 +110,20 @@ export function checkEndToken(index: ConstraintIndex, endToken: number): void {
   checked.add(endToken);
 }
 
+/** How many levels must be there before an end token can be checked: others say it in their header. */
+export function levelsToCheck(index: ConstraintIndex, endToken: number | undefined): number {
+  if (endToken === undefined) return 0;
+  return storageOf(index).shape.levels.findLastIndex((level) => mayHold(level, endToken)) + 1;
+}
+
+function mayHold({ tokenMin, tokenCount }: LevelShape, token: number): boolean {
+  return token >= tokenMin && token < tokenMin + tokenCount;
+}
+
 /** First level on which a token occurs. */
 function findToken({ heap, shape, table }: IndexStorage, token: number): number | undefined {
-  const level = shape.levels.findIndex(({ tokenMin, tokenCount }, d) =>
-    token >= tokenMin && token < tokenMin + tokenCount &&
-    heap.exports.hasToken(table + d * LEVEL_RECORD_BYTES, token)
+  const level = shape.levels.findIndex((level, d) =>
+    mayHold(level, token) && heap.exports.hasToken(table + d * LEVEL_RECORD_BYTES, token)
   );
   return level < 0 ? undefined : level;
 }

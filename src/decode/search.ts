@@ -12,6 +12,8 @@ export interface Course {
   isFixed: boolean;
   /** Throws if the search must not go on: aborted, disposed of. Called after every wait. */
   check(): void;
+  /** Waits until the index has the level of a step; undefined if it is there. */
+  level(step: number): Promise<void> | undefined;
 }
 
 /** Steps between two looks at whether a beam lives, where sequences differ in length: each costs a readback. */
@@ -26,7 +28,7 @@ export async function runModel(
   kernel: Kernel,
   shape: SearchShape,
   model: Model,
-  { steps, isFixed, check }: Course,
+  { steps, isFixed, check, level }: Course,
 ): Promise<Beams> {
   const { batchSize, beamSize, rowWidth } = shape;
   using search = kernel.begin(shape);
@@ -51,6 +53,11 @@ export async function runModel(
     const answer = model(input);
     const logits = isPromise(answer) ? await answer : answer;
     check();
+    const arriving = level(step);
+    if (arriving) {
+      await arriving;
+      check();
+    }
     const advanced = search.advance(logits);
     if (advanced) {
       await advanced;

@@ -1,8 +1,9 @@
 /** The constraint index: a set of allowed token sequences, opened for lookups and searches. */
 import { EspalierError, rangeError } from "../errors.ts";
-import { load } from "../storage/load.ts";
-import { type IndexSource, openSource } from "../storage/source.ts";
-import { checkMetadata, decodeShape } from "./header.ts";
+import { load, streamFile, type TransferOptions } from "../storage/load.ts";
+import type { IndexSource } from "../storage/source.ts";
+import { Arrival } from "./arrival.ts";
+import { checkMetadata, decodeShape, type IndexShape } from "./header.ts";
 import {
   type Encoding,
   innerEdges,
@@ -12,13 +13,7 @@ import {
   type Starts,
   tokenBits,
 } from "./layout.ts";
-import {
-  type IndexMemory,
-  type IndexStorage,
-  reserve,
-  RESULT_BYTES,
-  verifyStructure,
-} from "./storage.ts";
+import { type IndexStorage, reserve, RESULT_BYTES, verifyStructure } from "./storage.ts";
 
 /** One level of an index: all allowed prefixes of one length. */
 export interface LevelInfo {
@@ -43,7 +38,7 @@ export interface LevelInfo {
 }
 
 /** How to open an index. */
-export interface OpenOptions {
+export interface OpenOptions extends TransferOptions {
   /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
   wasm?: WebAssembly.Module;
   /**
@@ -51,15 +46,15 @@ export interface OpenOptions {
    * index). `false`: the header's counts and bounds only; reading stays safe, answers are not.
    */
   verify?: boolean;
-  /** Stands in for the global `fetch`. */
-  fetch?: typeof fetch;
-  /** Stops the loading; it rejects with the signal's reason. */
-  signal?: AbortSignal;
-  /** Called as bytes arrive. */
-  onProgress?: (bytes: number, total?: number) => void;
+  /**
+   * True to have the index as soon as header and first level are there; `ready` says when the rest is. Searches wait for
+   * levels as they reach them (on a GPU: for all); calls that do not wait throw code `"not-loaded"`. An object that
+   * changes in the meantime is an error, since its identity has been given out.
+   */
+  progressive?: boolean;
 }
 
-let construct: (storage: IndexStorage) => ConstraintIndex;
+let construct: (storage: IndexStorage, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => IndexStorage;
 
 /**
@@ -93,20 +88,27 @@ export class ConstraintIndex implements Disposable {
   readonly byteLength: number;
   /** SHA-256 of the header, hex: identity of the whole index. */
   readonly digest: string;
-  /** Resolves when all levels are there. */
-  readonly ready: Promise<void> = Promise.resolve();
+  /**
+   * Resolves when all levels are there and, with `cache`, the copy has been kept: something for `waitUntil`. Rejects with
+   * what the loading failed with.
+   */
+  readonly ready: Promise<void>;
   /** What each level holds and takes. */
   readonly levels: readonly LevelInfo[];
   #storage: IndexStorage | undefined;
+  /** Ends the loading. */
+  #stop: AbortController | undefined;
 
   static {
-    construct = (storage) => new ConstraintIndex(storage);
+    construct = (storage, stop) => new ConstraintIndex(storage, stop);
     access = (index) => index.#open();
   }
 
-  private constructor(storage: IndexStorage) {
-    const { shape, header } = storage;
+  private constructor(storage: IndexStorage, stop?: AbortController) {
+    const { shape, header, arrival } = storage;
     this.#storage = storage;
+    this.#stop = stop;
+    this.ready = arrival.over;
     this.size = shape.size;
     this.vocabSize = shape.vocabSize;
     this.maxLength = shape.levels.length;
@@ -126,33 +128,71 @@ export class ConstraintIndex implements Disposable {
   }
 
   /**
-   * Reads an index from bytes, a stream, a `Blob`, a `Response`, an address or a {@linkcode ByteSource}, in
-   * one pass and straight into the memory that the kernels use. Peak memory: the index and a few chunks.
+   * Reads an index from bytes, a stream, a `Blob`, a `Response`, an address, an S3 or R2 object or a
+   * {@linkcode ByteSource}, in one pass and straight into the memory that the kernels use. Peak memory: the index
+   * and 256 KiB per request.
+   *
+   * What can be asked again is continued where it broke off, and asked again where the store was busy. The index
+   * is always one version, and every bit of it has been checked: see `verify`.
    *
    * @throws {IndexFormatError} if the bytes are no index of this version.
    * @throws {IndexIntegrityError} if bytes are missing or do not match their digest.
-   * @throws {StorageError} if the source cannot be read.
+   * @throws {IndexChangedError} if the object changed while it was read, and again when it was begun anew.
+   * @throws {StorageError} if the source cannot be read, after retries: code `"http-status"` (with the status as
+   * `actual`), `"fetch-failed"`, `"read-failed"`, `"stalled"`, `"wrong-range"`, `"timeout"`, `"not-permitted"`.
+   * @throws {RangeError} or {TypeError} for options that make no sense; the signal's reason.
    */
   static async open(source: IndexSource, options: OpenOptions = {}): Promise<ConstraintIndex> {
-    const { wasm, verify, signal, onProgress, fetch } = options;
+    const { wasm, verify, progressive, signal, ...transfer } = options;
     signal?.throwIfAborted();
-    let memory: IndexMemory | undefined;
-    const header = await load(
-      await openSource(source, { signal, fetch }),
-      async (header) => {
-        const { heap, data } = memory = await reserve(decodeShape(header), wasm);
-        return (offset, length) => heap.u8(data + offset, length);
+    const stop = new AbortController();
+    const abort = () => stop.abort(signal?.reason);
+    signal?.addEventListener("abort", abort, { once: true });
+    const early = Promise.withResolvers<ConstraintIndex>();
+    let storage: IndexStorage | undefined;
+    let index: ConstraintIndex | undefined;
+    let levelEnds: number[];
+    const arrived = (length: number) => {
+      const { arrival } = storage!;
+      let { levels } = arrival;
+      while (levelEnds[levels] <= length) levels++;
+      if (levels === arrival.levels) return;
+      if (verify) verifyStructure(storage!, arrival.levels, levels);
+      arrival.reached(levels);
+      if (progressive) early.resolve(index ??= construct(storage!, stop));
+    };
+    const loading = load(source, {
+      ...transfer,
+      signal: stop.signal,
+      digests: verify !== false,
+      checkMetadata,
+      canRestart: () => !index,
+      prepare: async (header) => {
+        const memory = await reserve(decodeShape(header), wasm, storage);
+        const { heap, data, shape } = memory;
+        const arrival = new Arrival(shape.levels.length);
+        storage = { ...memory, header, arrival };
+        levelEnds = endsOfLevels(shape);
+        return { view: (offset, length) => heap.u8(data + offset, length), arrived };
       },
-      { digests: verify !== false, checkMetadata, signal, onProgress },
-    );
-    const storage = { ...memory!, header };
-    if (verify) verifyStructure(storage);
-    return construct(storage);
+    }).then(({ header, cached }) => {
+      const { arrival } = storage!;
+      arrived(header.dataByteLength); // levels may take no bytes
+      index ??= construct(storage!, stop);
+      cached.then(() => arrival.end());
+      return index;
+    }).catch((error) => {
+      storage?.arrival.fail(error);
+      throw error;
+    }).finally(() => signal?.removeEventListener("abort", abort));
+    loading.catch(() => {}); // seen here, or in `ready`
+    return await Promise.race([early.promise, loading]);
   }
 
   /** Header and data in a new array: a second copy. `toStream` is cheaper. */
   toBytes(): Uint8Array<ArrayBuffer> {
-    const { header, heap, data } = this.#open();
+    const { header, heap, data, arrival } = this.#open();
+    arrival.require(this.maxLength);
     const bytes = new Uint8Array(this.byteLength);
     bytes.set(header.bytes);
     bytes.set(heap.u8(data, header.dataByteLength), header.bytes.length);
@@ -161,22 +201,11 @@ export class ConstraintIndex implements Disposable {
 
   /** Header and data in chunks of at most 1 MiB, each copied when it is asked for. */
   toStream(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const { header } = this.#open();
-    let next = -1;
-    return new ReadableStream({
-      pull: (controller) => {
-        if (next < 0) {
-          controller.enqueue(header.bytes.slice() as Uint8Array<ArrayBuffer>);
-          next = 0;
-        } else if (next < header.dataByteLength) {
-          const { heap, data } = this.#open();
-          const length = Math.min(2 ** 20, header.dataByteLength - next);
-          controller.enqueue(heap.u8(data + next, length).slice());
-          next += length;
-        } else {
-          controller.close();
-        }
-      },
+    const { header, arrival } = this.#open();
+    arrival.require(this.maxLength);
+    return streamFile(header, (offset, length) => {
+      const { heap, data } = this.#open();
+      return heap.u8(data + offset, length);
     });
   }
 
@@ -200,13 +229,14 @@ export class ConstraintIndex implements Disposable {
    * @throws {RangeError} if the ordinal is not an integer in [0, size).
    */
   sequenceAt(ordinal: number): Uint32Array<ArrayBuffer> {
-    const { heap, table, scratch } = this.#open();
+    const { heap, table, scratch, arrival } = this.#open();
     if (!Number.isInteger(ordinal) || ordinal < 0 || ordinal >= this.size) {
       throw rangeError(
         `Cannot find a sequence with ordinal ${ordinal}: expected an integer in [0, ${this.size})`,
         { expected: this.size, actual: ordinal },
       );
     }
+    arrival.require(this.maxLength);
     const out = scratch + RESULT_BYTES;
     const length = heap.exports.spell(table, this.maxLength, ordinal, out);
     return heap.u32(out, length).slice();
@@ -216,7 +246,8 @@ export class ConstraintIndex implements Disposable {
   allowedTokens(prefix: ArrayLike<number>): Uint32Array<ArrayBuffer> {
     const node = this.#walk(prefix);
     if (!node || node.state === NONE || prefix.length >= this.maxLength) return new Uint32Array();
-    const { heap, table, scratch } = this.#open();
+    const { heap, table, scratch, arrival } = this.#open();
+    arrival.require(prefix.length + 1);
     const level = table + prefix.length * LEVEL_RECORD_BYTES;
     const out = scratch + RESULT_BYTES;
     return heap.u32(out, heap.exports.children(level, node.state, out)).slice();
@@ -227,13 +258,14 @@ export class ConstraintIndex implements Disposable {
     return this.has(prefix);
   }
 
-  /** Gives the memory back. Later use throws an `EspalierError` with code `"disposed"`. */
+  /** Gives the memory back, and ends the loading. Later use throws an `EspalierError` with code `"disposed"`. */
   [Symbol.dispose](): void {
     this.#storage = undefined;
+    this.#stop?.abort(disposed());
   }
 
   #walk(tokens: ArrayLike<number>): { state: number; ordinal: number } | undefined {
-    const { heap, table, scratch } = this.#open();
+    const { heap, table, scratch, arrival } = this.#open();
     const length = tokens?.length;
     if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
     const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
@@ -242,25 +274,31 @@ export class ConstraintIndex implements Disposable {
       if (!(Number.isInteger(token) && token >= 0 && token < this.vocabSize)) return undefined;
       words[RESULT_BYTES / 4 + i] = token;
     }
+    arrival.require(length);
     const start = scratch + RESULT_BYTES;
     if (!heap.exports.walk(table, this.maxLength, start, length, scratch)) return undefined;
     return { state: words[1], ordinal: words[2] };
   }
 
   #open(): IndexStorage {
-    if (!this.#storage) {
-      throw new EspalierError(
-        "disposed",
-        "Cannot use the index: it has been disposed; open it again",
-      );
-    }
+    if (!this.#storage) throw disposed();
     return this.#storage;
   }
 }
 
+function disposed(): EspalierError {
+  return new EspalierError("disposed", "Cannot use the index: it has been disposed; open it again");
+}
+
+/** Byte of the data at which each level ends. */
+function endsOfLevels({ levels }: IndexShape): number[] {
+  let end = 0;
+  return levels.map((level, d) => end += levelByteLength(level, innerEdges(levels, d)));
+}
+
 /** Wraps finished storage. For the builder. */
-export function indexFrom(storage: IndexStorage): ConstraintIndex {
-  return construct(storage);
+export function indexFrom(storage: Omit<IndexStorage, "arrival">): ConstraintIndex {
+  return construct({ ...storage, arrival: Arrival.complete(storage.shape.levels.length) });
 }
 
 /**

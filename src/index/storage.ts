@@ -2,6 +2,7 @@
 import { IndexIntegrityError } from "../errors.ts";
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Header } from "../storage/safetensors.ts";
+import type { Arrival } from "./arrival.ts";
 import type { IndexShape } from "./header.ts";
 import {
   innerEdges,
@@ -25,21 +26,31 @@ export interface IndexMemory {
   scratch: number;
 }
 
-/** A finished index, as the rooms behind this one see it. */
+/** An index, as the rooms behind this one see it. Its levels may still be arriving. */
 export interface IndexStorage extends IndexMemory {
   header: Header;
+  arrival: Arrival;
 }
 
-/** Reserves the memory of an index; the data is zero. */
+/**
+ * Reserves the memory of an index, which is not cleared.
+ *
+ * @param previous an index that is not wanted any more: its memory is used again, so that there are never two.
+ */
 export async function reserve(
   shape: IndexShape,
   module?: WebAssembly.Module,
+  previous?: IndexMemory,
 ): Promise<IndexMemory> {
   const { byteLength: dataByteLength } = planSections(shape.levels);
   const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
   const scratchBytes = 4 * Math.max(MAX_LENGTH, ...shape.levels.map((level) => level.maxBranch)) +
     RESULT_BYTES;
-  const heap = await WasmHeap.create(dataByteLength + tableBytes + scratchBytes + 1024, module);
+  const heap = previous?.heap ??
+    await WasmHeap.create(dataByteLength + tableBytes + scratchBytes + 1024, module);
+  if (previous) {
+    for (const part of [previous.scratch, previous.table, previous.data]) heap.free(part);
+  }
   const data = heap.allocate(dataByteLength);
   const table = heap.allocate(tableBytes);
   const scratch = heap.allocate(scratchBytes);
@@ -65,18 +76,24 @@ const FINDINGS = [
 ];
 
 /**
- * Checks the structure behind the digests: samples, counts, ascending tokens, unused bytes. Reads the whole
- * index once.
+ * Checks the structure behind the digests: samples, counts, ascending tokens, unused bytes. Reads the levels
+ * `first` … `end` - 1 once, by default all.
  *
  * @throws {IndexIntegrityError} naming the level.
  */
-export function verifyStructure({ heap, shape, data, table }: IndexMemory): void {
+export function verifyStructure(
+  { heap, shape, data, table }: IndexMemory,
+  first = 0,
+  end = shape.levels.length,
+): void {
   const { sections } = planSections(shape.levels);
+  const parts = (d: number) => sectionWords(shape.levels[d], innerEdges(shape.levels, d));
   let next = 0;
-  shape.levels.forEach((level, d) => {
+  for (let d = 0; d < first; d++) next += parts(d).length;
+  for (let d = first; d < end; d++) {
     let finding = heap.exports.verifyLevel(table + d * LEVEL_RECORD_BYTES);
     let section: string | undefined;
-    for (const [part, words] of sectionWords(level, innerEdges(shape.levels, d))) {
+    for (const [part, words] of parts(d)) {
       const { name, offset, byteLength } = sections[next++];
       // The word of slack behind packed tokens is unused, too.
       const used = 4 * (part === "tokens" ? words - 1 : words);
@@ -95,5 +112,5 @@ export function verifyStructure({ heap, shape, data, table }: IndexMemory): void
         { level: d, actual: FINDINGS[finding], section },
       );
     }
-  });
+  }
 }

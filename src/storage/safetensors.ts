@@ -12,8 +12,8 @@ import { IndexFormatError, IndexIntegrityError } from "../errors.ts";
 export const CHUNK_BYTES = 2 ** 20;
 /** Data starts on a multiple of so many bytes. */
 const DATA_ALIGNMENT = 256;
-/** Longest header that is read; the safetensors library has the same limit. */
-const MAX_HEADER_BYTES = 100_000_000;
+/** Longest header that is read: many times that of an index of 4 GiB. */
+const MAX_HEADER_BYTES = 2 ** 24;
 const ZERO_DIGEST = "0".repeat(64);
 
 /** A tensor of u32 words. */

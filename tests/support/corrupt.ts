@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/index/build.ts";
+import { Arrival } from "../../src/index/arrival.ts";
 import { indexFrom } from "../../src/index/constraint_index.ts";
 import { encodeShape, type IndexShape } from "../../src/index/header.ts";
 import {
@@ -216,7 +217,17 @@ export class Cage {
     const records = levelTable(shape.levels, data);
     heap.u32(table, records.length).set(records);
     const header = await encodeHeader(sections, encodeShape(shape), []);
-    return new Cage({ heap, shape, data, dataByteLength: byteLength, table, scratch, header });
+    const arrival = Arrival.complete(shape.levels.length);
+    return new Cage({
+      heap,
+      shape,
+      data,
+      dataByteLength: byteLength,
+      table,
+      scratch,
+      header,
+      arrival,
+    });
   }
 
   /** Puts data in place. */

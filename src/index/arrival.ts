@@ -1,0 +1,102 @@
+/** Which levels of an index are there, while it loads. */
+import { EspalierError } from "../errors.ts";
+
+interface Waiting {
+  levels: number;
+  resolve: () => void;
+  reject: (error: unknown) => void;
+}
+
+/** Counts levels as they arrive, in order. */
+export class Arrival {
+  /** Levels that are there: 0 … levels - 1. */
+  levels = 0;
+  /** Resolves when the loading is over, rejects if it fails. */
+  readonly over: Promise<void>;
+  readonly #total: number;
+  #settle: { resolve: () => void; reject: (error: unknown) => void };
+  #waiting: Waiting[] = [];
+  #failure: { error: unknown } | undefined;
+
+  constructor(total: number) {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    promise.catch(() => {}); // who waits for it will see
+    this.over = promise;
+    this.#settle = { resolve, reject };
+    this.#total = total;
+  }
+
+  /** Of an index that is whole. */
+  static complete(total: number): Arrival {
+    const arrival = new Arrival(total);
+    arrival.reached(total);
+    arrival.end();
+    return arrival;
+  }
+
+  /** Whether all levels are there. */
+  get isComplete(): boolean {
+    return this.levels === this.#total;
+  }
+
+  /** So many levels are there now. */
+  reached(levels: number): void {
+    this.levels = levels;
+    this.#waiting = this.#waiting.filter((waiting) => {
+      if (waiting.levels > levels) return true;
+      waiting.resolve();
+      return false;
+    });
+  }
+
+  /** The loading is over. */
+  end(): void {
+    this.#settle.resolve();
+  }
+
+  /** The loading has failed: nothing more will come. */
+  fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#settle.reject(error);
+    for (const { reject } of this.#waiting) reject(error);
+    this.#waiting = [];
+  }
+
+  /**
+   * Waits for the first `levels` levels.
+   *
+   * @throws what the loading failed with; the signal's reason.
+   */
+  wait(levels: number, signal?: AbortSignal): Promise<void> {
+    if (levels <= this.levels) return Promise.resolve();
+    if (this.#failure) return Promise.reject(this.#failure.error);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const abort = () => waiting.reject(signal?.reason);
+      const done = () => {
+        signal?.removeEventListener("abort", abort);
+        this.#waiting = this.#waiting.filter((other) => other !== waiting);
+      };
+      const waiting: Waiting = {
+        levels,
+        resolve: () => (done(), resolve()),
+        reject: (error) => (done(), reject(error)),
+      };
+      signal?.addEventListener("abort", abort, { once: true });
+      this.#waiting.push(waiting);
+    });
+  }
+
+  /** @throws {EspalierError} with code `"not-loaded"` if the first `levels` levels are not all there. */
+  require(levels: number): void {
+    if (levels <= this.levels) return;
+    throw new EspalierError(
+      "not-loaded",
+      this.#failure
+        ? `Cannot look at level ${levels - 1}: the loading of the index has failed; open it again`
+        : `Cannot look at level ${levels - 1}: the index is still loading; await index.ready`,
+      { level: levels - 1, expected: levels, actual: this.levels },
+      this.#failure && { cause: this.#failure.error },
+    );
+  }
+}

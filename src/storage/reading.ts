@@ -1,0 +1,217 @@
+/** Reads one stream to its end: abortable at once, never stalled for long, with one buffer where the stream fills it. */
+import { StorageError, typeError } from "../errors.ts";
+import { safeCause } from "./redact.ts";
+import type { Part } from "./stored_object.ts";
+
+/** Bytes that a byte stream is asked for at a time. */
+const READ_BYTES = 2 ** 18;
+/** A stream that brings what is asked for in this time is asked for more at once. */
+const QUICK_MS = 4;
+
+/** How a stream is read. */
+export interface ReadingOptions {
+  /** For messages. */
+  name?: string;
+  /** Its reason is thrown as soon as it is aborted. */
+  signal?: AbortSignal;
+  /** Longest wait for the next bytes, milliseconds. */
+  stallMs?: number;
+}
+
+/** A stream that is being read. Dispose of it, or read it to its end. */
+export class Reading implements AsyncDisposable {
+  /** Byte of the object that the next chunk starts at. */
+  position: number;
+  /** Where the stream ends, exclusive, if that is known. */
+  readonly end?: number;
+  /** Whether a stream that ends has ended, rather than been cut. */
+  readonly trustEnd: boolean;
+  readonly #name: string;
+  readonly #reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  readonly #next: (most: number) => Promise<Uint8Array | undefined>;
+  /** Where the stream will have ended, as far as is known. */
+  readonly #limit: number;
+  readonly #signal?: AbortSignal;
+  readonly #guard?: StallGuard;
+  #kept: Uint8Array | undefined;
+  #failure: { error: unknown } | undefined;
+  #isDone = false;
+
+  /** @throws {TypeError} if the stream is locked. */
+  constructor(
+    { stream, start, end, total, trustEnd = false }: Part,
+    { name = "", signal, stallMs }: ReadingOptions = {},
+  ) {
+    ({ reader: this.#reader, next: this.#next } = openReader(stream));
+    this.position = start;
+    this.end = end;
+    // Where nothing is known, every byte may be the last.
+    this.#limit = end ?? total ?? 0;
+    this.trustEnd = trustEnd;
+    this.#name = name;
+    this.#signal = signal;
+    signal?.addEventListener("abort", this.#abort, { once: true });
+    if (signal?.aborted) this.#abort();
+    if (stallMs === undefined) return;
+    this.#guard = new StallGuard(stallMs, () =>
+      this.#stop(
+        new StorageError(
+          "stalled",
+          `Cannot read ${
+            name || "the stream"
+          }: no byte came for ${stallMs} ms, after ${this.position} bytes; try again`,
+          { url: name, offset: this.position },
+        ),
+      ));
+  }
+
+  /**
+   * The next bytes, valid until the call after; undefined at the end.
+   *
+   * @throws {StorageError} if the stream breaks off or stalls; the signal's reason.
+   */
+  async next(): Promise<Uint8Array | undefined> {
+    if (this.#kept) {
+      const kept = this.#kept;
+      this.#kept = undefined;
+      this.position += kept.length;
+      return kept;
+    }
+    let chunk: Uint8Array | undefined;
+    try {
+      this.#throwFailure();
+      this.#guard?.start();
+      chunk = await this.#next(Math.max(1, this.#limit - this.position));
+    } catch (cause) {
+      this.#isDone = true;
+      this.#throwFailure();
+      throw new StorageError(
+        "read-failed",
+        `Cannot read ${
+          this.#name || "the stream"
+        }: it broke off after ${this.position} bytes; try again`,
+        { url: this.#name, offset: this.position },
+        { cause: safeCause(cause) },
+      );
+    } finally {
+      this.#guard?.stop();
+    }
+    this.#throwFailure();
+    if (chunk === undefined) {
+      this.#isDone = true;
+      return undefined;
+    }
+    if (!(chunk instanceof Uint8Array)) {
+      throw typeError("Cannot read the stream: its chunks are no Uint8Arrays", {
+        expected: "Uint8Array",
+        actual: Object.prototype.toString.call(chunk),
+        offset: this.position,
+      });
+    }
+    this.position += chunk.length;
+    return chunk;
+  }
+
+  /** Gives back the last part of a chunk: it comes next. */
+  keep(rest: Uint8Array): void {
+    this.#kept = rest.length > 0 ? rest : undefined;
+    this.position -= rest.length;
+  }
+
+  /** Lets the stream go. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#guard?.end();
+    // What is left of it is of no interest, nor is when it has ended.
+    if (!this.#isDone) this.#reader.cancel().catch(() => {});
+    this.#isDone = true;
+    await Promise.resolve();
+    this.#reader.releaseLock();
+  }
+
+  #abort = () => this.#stop(this.#signal!.reason);
+
+  /** Ends the read that is pending. */
+  #stop(error: unknown): void {
+    this.#failure ??= { error };
+    this.#reader.cancel(error).catch(() => {});
+  }
+
+  #throwFailure(): void {
+    if (!this.#failure) return;
+    this.#isDone = true;
+    throw this.#failure.error;
+  }
+}
+
+/** Notices when a wait takes too long. One timer serves many waits. */
+class StallGuard {
+  #since: number | undefined;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  readonly #limit: number;
+  readonly #stalled: () => void;
+
+  constructor(limit: number, stalled: () => void) {
+    this.#limit = limit;
+    this.#stalled = stalled;
+  }
+
+  start(): void {
+    this.#since = performance.now();
+    this.#timer ??= setTimeout(this.#look, this.#limit);
+  }
+
+  stop(): void {
+    this.#since = undefined;
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #look = () => {
+    this.#timer = undefined;
+    if (this.#since === undefined) return;
+    const left = this.#since + this.#limit - performance.now();
+    if (left <= 0) this.#stalled();
+    else this.#timer = setTimeout(this.#look, Math.ceil(left));
+  };
+}
+
+function openReader(
+  stream: ReadableStream<Uint8Array>,
+): {
+  reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  next: (most: number) => Promise<Uint8Array | undefined>;
+} {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = stream.getReader({ mode: "byob" });
+  } catch {
+    const reader = stream.getReader(); // not a byte stream
+    return { reader, next: async () => (await reader.read()).value };
+  }
+  // A source that closes without answering the buffer it was given leaves the read pending for ever: the
+  // reader knows that the stream has ended all the same.
+  let end: (() => void) | undefined;
+  reader.closed.then(() => end?.(), () => {});
+  // One buffer, over and over: no garbage as large as the object piles up.
+  let buffer = new ArrayBuffer(READ_BYTES);
+  // Every answer costs a turn of the event loop: a fast stream need not give one for every packet.
+  let quick = 1;
+  const next = (most: number) =>
+    new Promise<Uint8Array | undefined>((resolve, reject) => {
+      end = () => resolve(undefined);
+      const start = performance.now();
+      // Not more than there will be, or the end would come in place of the rest. Platforms that do not know
+      // `min` answer with what there is.
+      const options = { min: Math.min(quick, most) };
+      reader.read(new Uint8Array(buffer), options).then(({ done, value }) => {
+        if (value) buffer = value.buffer;
+        quick = performance.now() - start < QUICK_MS ? Math.min(4 * quick, READ_BYTES) : 1;
+        resolve(done && !value?.length ? undefined : value);
+      }, reject);
+    });
+  return { reader, next };
+}
