@@ -1,6 +1,7 @@
 /** All benches: `deno task bench`. Prints figures, ratios and budgets, and the machine they ran on. */
 import { cpus } from "node:os";
 import { benchIndex } from "./index.ts";
+import { benchOpen } from "./open.ts";
 import { benchSearch } from "./search.ts";
 
 const [cpu] = cpus();
@@ -10,3 +11,4 @@ console.log(
 );
 await benchIndex();
 await benchSearch();
+await benchOpen();

@@ -1,11 +1,17 @@
-/** Loads an index from a file and searches it; prints memory. Without a file: the bare runtime. */
+/**
+ * Loads an index from a file or a URL and searches it; prints memory. Without an argument: the bare runtime. Second
+ * argument: "parallel".
+ */
 import { peakMemory } from "./peak_memory.ts";
 
-if (Deno.args[0]) {
+const [source, mode] = Deno.args;
+if (source) {
   const { ConstraintIndex, createDecoder } = await import("../mod.ts");
-  using file = await Deno.open(Deno.args[0]);
-  using index = await ConstraintIndex.open(file.readable);
-  using decoder = await createDecoder(index);
+  using index = await ConstraintIndex.open(
+    source.startsWith("http:") ? source : (await Deno.open(source)).readable,
+    { parallel: mode === "parallel" ? 4 : 1 },
+  );
+  using decoder = await createDecoder(index, { backend: "wasm" });
   for (let i = 0; i < 20; i++) {
     await decoder.beamSearch(({ out }) => out.fill(0), { batchSize: 2, beamSize: 70 });
   }

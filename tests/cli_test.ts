@@ -4,68 +4,9 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { buildIndex } from "../src/index/build.ts";
 import { ConstraintIndex } from "../src/index/constraint_index.ts";
-import { main } from "../src/cli/main.ts";
 import { encodeNpy } from "../src/cli/npy.ts";
-import { type Io, WholeFile } from "../src/cli/output.ts";
-
-interface Outcome {
-  code: number;
-  out: string;
-  err: string;
-}
-
-interface Setting {
-  stdin?: string;
-  signal?: AbortSignal;
-  showProgress?: boolean;
-  /** Called with what is written to standard error. */
-  onErr?: (text: string) => void;
-}
-
-/** Runs a command in this process. */
-async function cli(args: string[], setting: Setting = {}): Promise<Outcome> {
-  const { stdin = "", signal = new AbortController().signal, showProgress = false } = setting;
-  const outcome = { code: -1, out: "", err: "" };
-  const io: Io = {
-    out: (text) => void (outcome.out += text),
-    err: (text) => {
-      outcome.err += text;
-      setting.onErr?.(text);
-    },
-    showProgress,
-    stdin: () => new Blob([stdin]).stream(),
-    signal,
-  };
-  outcome.code = await main(args, io);
-  return outcome;
-}
-
-/** A folder that goes away again, and what is in it. */
-class Folder implements AsyncDisposable {
-  private constructor(readonly path: string) {}
-
-  static async create(): Promise<Folder> {
-    return new Folder(await Deno.makeTempDir({ prefix: "espalier-cli-" }));
-  }
-
-  at(name: string): string {
-    return join(this.path, name);
-  }
-
-  async write(name: string, content: string | Uint8Array): Promise<string> {
-    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
-    await Deno.writeFile(this.at(name), bytes);
-    return this.at(name);
-  }
-
-  async names(): Promise<string[]> {
-    return (await Array.fromAsync(Deno.readDir(this.path))).map(({ name }) => name).sort();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.path, { recursive: true });
-  }
-}
+import { grouped, WholeFile } from "../src/cli/output.ts";
+import { cli, Folder, spawn } from "./support/cli.ts";
 
 /** A matrix of uint16 as a `.npy` file. */
 function npy(rows: readonly (readonly number[])[]): Uint8Array {
@@ -322,6 +263,51 @@ Deno.test("inspect reads only the header", async () => {
   assert.match(err, /expected \d+ bytes, got \d+; .*\n {2}code truncated/);
 });
 
+Deno.test("inspect warns where a file is cut or too long", async () => {
+  await using folder = await Folder.create();
+  const bytes = await bytesOf(ROWS, 9);
+  const longer = new Uint8Array(bytes.length + 7);
+  longer.set(bytes);
+  const cases = [
+    [
+      bytes.subarray(0, bytes.length - 1),
+      false,
+      / {2}warning +the file has \d+ .*: it is cut; .*\n$/,
+    ],
+    [longer, false, / {2}warning +the file has \d+ .*: it is too long; .*\n$/],
+    [bytes, true, /entropy .*\n$/],
+  ] as const;
+  for (const [content, complete, last] of cases) {
+    const file = await folder.write("x.st", content);
+    const { code, out, err } = await cli(["inspect", file]);
+    assert.deepEqual([code, err], [0, ""]);
+    assert.match(out, last);
+    assert.equal(out.includes("warning"), !complete);
+    assert.ok(complete || out.includes(`the file has ${grouped(content.length)} bytes`));
+    assert.ok(complete || out.includes(`promises ${grouped(bytes.length)}:`));
+    const summary = JSON.parse((await cli(["inspect", file, "--json"])).out);
+    assert.deepEqual([summary.complete, summary.byteLength], [complete, bytes.length]);
+  }
+});
+
+Deno.test("inspect says nothing of the size of what comes without one", async () => {
+  const bytes = await bytesOf(ROWS, 9);
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
+    // A stream has no Content-Length.
+    return new Response(new Blob([bytes.subarray(0, -1) as Uint8Array<ArrayBuffer>]).stream());
+  });
+  const url = `http://127.0.0.1:${server.addr.port}/x.st`;
+  const { code, out } = await cli(["inspect", url, "--json"]);
+  assert.deepEqual([code, JSON.parse(out).complete], [0, null]);
+  assert.ok(!(await cli(["inspect", url])).out.includes("warning"));
+});
+
+Deno.test("--version is that of deno.json", async () => {
+  const json = await Deno.readTextFile(new URL("../deno.json", import.meta.url));
+  const { version } = JSON.parse(json);
+  assert.deepEqual(await cli(["--version"]), { code: 0, out: `${version}\n`, err: "" });
+});
+
 Deno.test("verify vouches for a sound file and finds damage", async () => {
   await using folder = await Folder.create();
   const bytes = await bytesOf(ROWS, 9);
@@ -430,7 +416,7 @@ Deno.test("inspect asks a server for the start only; verify reads all", async ()
 Deno.test("Every command has help that shows examples and exit codes", async () => {
   const top = await cli(["--help"]);
   for (const args of [["help"], ["-h"]]) assert.deepEqual(await cli(args), top);
-  for (const command of ["build", "inspect", "verify"]) {
+  for (const command of ["build", "inspect", "verify", "push"]) {
     const { code, out } = await cli([command, "--help"]);
     assert.equal(code, 0);
     assert.match(out, /\nUsage: cli .*\n[^]*\nExamples\n[^]*\nExit codes: 0 /);
@@ -460,6 +446,17 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     [["inspect"], /Expected FILE or URL, found none/],
     [["inspect", "http://"], /Expected a URL, found "http:\/\/"/],
     [["verify", "a", "b"], /Expected one FILE or URL, found 2: a b/],
+    [["verify", "a", "--region", "x"], /Expected s3:\/\/bucket\/key with --region/],
+    [["inspect", "s3://bucket"], /Expected s3:\/\/bucket\/key, found "s3:\/\/bucket"/],
+    [["inspect", "s3://bucket/folder/"], /Expected s3:\/\/bucket\/key, found/],
+    [["inspect", "s3://b/k", "--style", "vhost"], /Expected --style path or virtual-host/],
+    [["push", "a"], /Expected FILE and DESTINATION, found 1 argument\(s\)\n/],
+    [["push", "http://a/b", "c"], /Expected a file to push, found an address/],
+    [["push", "a", "https://a/b"], /Expected DESTINATION s3:\/\/bucket\/key/],
+    [["push", "a", "./a"], /Expected different places/],
+    [["push", "a", "b", "--cache-control", "x"], /Expected s3:.* with --cache-control/],
+    [["push", "a", "s3://b/c", "--cache-control", "\n"], /Expected --cache-control in plain ASCII/],
+    [["push", "a", "b", "--endpoint", "https://c"], /Expected s3:.* with --endpoint/],
   ];
   for (const [args, message] of wrong) {
     const { code, out, err } = await cli(args);
@@ -470,18 +467,6 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
   const { err } = await cli(["verify", "--json"]);
   assert.equal(JSON.parse(err).error.code, "usage");
 });
-
-/** Starts the command line as a process of its own, with the permissions of the task. */
-function spawn(args: string[], stdin: "null" | "piped" = "null"): Deno.ChildProcess {
-  const script = new URL("../src/cli/main.ts", import.meta.url).pathname;
-  const permissions = ["--allow-read", "--allow-write", "--allow-net"];
-  return new Deno.Command(Deno.execPath(), {
-    args: ["run", "--quiet", ...permissions, script, ...args],
-    stdin,
-    stdout: "piped",
-    stderr: "piped",
-  }).spawn();
-}
 
 Deno.test("As a process: output, errors and exit codes", async () => {
   await using folder = await Folder.create();
@@ -504,7 +489,7 @@ Deno.test({
     await using folder = await Folder.create();
     const args = ["build", "-", "-o", folder.at("x.st"), "--vocab", "9"];
     for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]] as const) {
-      const child = spawn(args, "piped");
+      const child = spawn(args, { stdin: "piped" });
       const input = child.stdin.getWriter();
       await input.write(new TextEncoder().encode("[1, 2]\n"));
       while ((await folder.names()).length === 0) {

@@ -1,16 +1,59 @@
 /** From the FILE or URL of a subcommand to something that an index is opened from. */
 import { IndexFormatError } from "../errors.ts";
 import type { IndexSource } from "../storage/source.ts";
-import { isAddress, lookAt, openFile, UsageError } from "./input.ts";
+import {
+  isAddress,
+  isS3,
+  lookAt,
+  onlyArgument,
+  openFile,
+  parseFlags,
+  shownName,
+  UsageError,
+} from "./input.ts";
+import { checkS3Flags, S3_OPTIONS, type S3Flags, s3Location, s3Object } from "./s3.ts";
+
+/** What a command on one index takes: where it is, its name for messages, whether to answer in JSON. */
+export interface IndexFlags {
+  /** File or URL. */
+  argument: string;
+  /** The argument without secrets. */
+  name: string;
+  /** Where the store of an `s3:` URL is. */
+  s3: S3Flags;
+  isJson: boolean;
+}
+
+/**
+ * Reads the arguments of a command on one index; undefined if help was asked for.
+ *
+ * @throws {UsageError} for anything else.
+ */
+export function parseIndexFlags(args: string[]): IndexFlags | undefined {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      ...S3_OPTIONS,
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) return undefined;
+  const argument = onlyArgument(positionals, "FILE or URL");
+  checkS3Flags(argument, values);
+  return { argument, name: shownName(argument), s3: values, isJson: values.json };
+}
 
 /**
  * An index that is about to be read.
  *
  * @throws {IndexFormatError} if a file is of a well-known other kind.
  * @throws {StorageError} if a file cannot be read.
- * @throws {UsageError} if an address is none.
+ * @throws {UsageError} if an address is none, or one in S3 lacks its credentials.
  */
-export async function indexSource(argument: string): Promise<IndexSource> {
+export async function indexSource(argument: string, s3: S3Flags = {}): Promise<IndexSource> {
+  if (isS3(argument)) return (await s3Object(s3Location(argument, s3))).source;
   if (isAddress(argument)) {
     if (!URL.canParse(argument)) throw new UsageError(`Expected a URL, found "${argument}"`);
     return new URL(argument);

@@ -132,12 +132,17 @@ export function kindOf(start: Uint8Array): string | undefined {
 
 /** Whether an argument is an address rather than a path. */
 export function isAddress(argument: string): boolean {
-  return /^https?:\/\//i.test(argument);
+  return /^[a-z][a-z0-9+.-]*:\/\//i.test(argument);
+}
+
+/** Whether an argument means an object in S3. */
+export function isS3(argument: string): boolean {
+  return /^s3:\/\//i.test(argument);
 }
 
 /** An argument as messages show it: addresses without user, password and query, which may be secret. */
 export function shownName(argument: string): string {
-  if (!isAddress(argument) || !URL.canParse(argument)) return argument;
+  if (!isAddress(argument) || isS3(argument) || !URL.canParse(argument)) return argument;
   const { protocol, host, pathname } = new URL(argument);
   return `${protocol}//${host}${pathname}`;
 }
@@ -156,32 +161,4 @@ export function aboutFile<E>(error: E, file: string, line?: number): E | Espalie
   const kind = error.constructor as typeof EspalierError;
   const source = isAddress(file) ? { url: file } : { file };
   return new kind(code, `${place}: ${error.message}`, { ...facts, ...source }, { cause: error });
-}
-
-/** What a command on one index takes: where it is, its name for messages, whether to answer in JSON. */
-export interface IndexFlags {
-  /** File or URL. */
-  argument: string;
-  /** The argument without secrets. */
-  name: string;
-  isJson: boolean;
-}
-
-/**
- * Reads the arguments of a command on one index; undefined if help was asked for.
- *
- * @throws {UsageError} for anything else.
- */
-export function parseIndexFlags(args: string[]): IndexFlags | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
-  });
-  if (values.help) return undefined;
-  const argument = onlyArgument(positionals, "FILE or URL");
-  return { argument, name: shownName(argument), isJson: values.json };
 }

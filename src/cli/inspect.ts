@@ -4,20 +4,23 @@ import { FORMAT_VERSION, innerEdges, levelByteLength, tokenBits } from "../index
 import { loadHeader } from "../storage/load.ts";
 import type { Header } from "../storage/safetensors.ts";
 import { entropyBits } from "./entropy.ts";
-import { aboutFile, parseIndexFlags } from "./input.ts";
+import { indexSource, parseIndexFlags } from "./index_source.ts";
+import { aboutFile } from "./input.ts";
 import { bytesPerItem, facts, grouped, type Io, table } from "./output.ts";
-import { indexSource } from "./index_source.ts";
+import { S3_HELP } from "./s3.ts";
 
 /** What `cli inspect --help` prints. */
 export const INSPECT_HELP = `Shows what an index holds and what it costs
 
 Usage: cli inspect FILE|URL [options]
 
-Reads and checks the header, some kB whatever the size of the index. (To check the rest: cli verify.)
+Reads and checks the header, some kB whatever the size of the index, and warns where the file is cut or too long.
+(To check the rest: cli verify.)
 
 Examples
   cli inspect catalogue.safetensors
   cli inspect https://cdn.example.com/catalogue.safetensors
+  cli inspect s3://indexes/catalogue.safetensors --region eu-central-1
   cli inspect catalogue.safetensors --json | jq .bytesPerItem
 
 A level holds all allowed prefixes of one length. Its columns:
@@ -36,8 +39,10 @@ number of sequences and U = V^L that of all sequences of L tokens out of V. With
 the lengths l of log2 C(V^l, n_l). Only sets with regularities that the format knows can take less.
 
 Options
-  --json      one JSON object instead of text
-  -h, --help  this text
+${S3_HELP}
+  --json          one JSON object instead of text; "complete" says whether there are as many bytes as there should
+                  be, null where that cannot be seen
+  -h, --help      this text
 
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
@@ -54,16 +59,31 @@ export async function inspect(args: string[], io: Io): Promise<number> {
     io.out(INSPECT_HELP);
     return 0;
   }
-  const { argument, name, isJson } = flags;
+  const { argument, name, s3, isJson } = flags;
   try {
-    const source = await indexSource(argument);
-    const { header } = await loadHeader(source, { checkMetadata, signal: io.signal });
+    const source = await indexSource(argument, s3);
+    const { header, total } = await loadHeader(source, { checkMetadata, signal: io.signal });
     const summary = summarize(header);
-    io.out(isJson ? `${JSON.stringify({ file: name, ...summary })}\n` : show(name, summary));
+    const complete = total === undefined ? null : total === summary.byteLength;
+    io.out(
+      isJson ? `${JSON.stringify({ file: name, ...summary, complete })}\n` : show(name, summary),
+    );
+    if (!isJson && complete === false) io.out(warning(total!, summary.byteLength));
   } catch (error) {
     throw aboutFile(error, name);
   }
   return 0;
+}
+
+function warning(found: number, promised: number): string {
+  const [what, advice] = found < promised ? ["cut", "fetch or push it again"] : [
+    "too long",
+    "something was appended to it, or written over a longer one",
+  ];
+  return `  warning   the file has ${grouped(found)} bytes, its header promises ${
+    grouped(promised)
+  }: ` +
+    `it is ${what}; ${advice}\n`;
 }
 
 type Summary = ReturnType<typeof summarize>;

@@ -1,10 +1,11 @@
 /**
- * The command line: builds, inspects and verifies index files, and shows what they are for.
+ * The command line: builds, inspects, verifies and pushes index files, and shows what they are for.
  *
  * ```sh
  * deno task cli build sids.npy -o catalogue.safetensors --vocab 2048
  * deno task cli inspect catalogue.safetensors
  * deno task cli verify catalogue.safetensors
+ * deno task cli push catalogue.safetensors s3://indexes/
  * ```
  *
  * @module
@@ -14,9 +15,14 @@ import { build, BUILD_HELP } from "./build.ts";
 import { UsageError } from "./input.ts";
 import { inspect, INSPECT_HELP } from "./inspect.ts";
 import { type Io, terminal } from "./output.ts";
+import { push, PUSH_HELP } from "./push.ts";
+import { environment } from "./s3.ts";
 import { verify, VERIFY_HELP } from "./verify.ts";
 
 export type { Io };
+
+/** As in deno.json, which is no module for whoever imports this by URL. */
+const VERSION = "0.1.0";
 
 const HELP = `Espalier keeps a generative model inside a set of allowed token sequences
 
@@ -28,12 +34,14 @@ Commands
   build     makes an index from a NumPy matrix or JSON lines
   inspect   shows what an index holds and what it costs, from its header alone
   verify    reads a whole index and checks all that can be checked
+  push      puts an index where it is to be opened from: S3, what speaks like it, or a folder
   demo      finds the place that a misspelt name means, among 171 075 real ones
-  help      this text; cli help COMMAND for the rest
+  help      this text; cli help COMMAND for the rest; cli --version for the version
 
 Examples
   cli build sids.npy -o catalogue.safetensors --vocab 2048
   cli inspect catalogue.safetensors
+  cli push catalogue.safetensors s3://indexes/catalogue.safetensors
   cli verify https://cdn.example.com/catalogue.safetensors
 
 Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted
@@ -49,6 +57,7 @@ const COMMANDS = new Map<string, { run: Command; help?: string }>([
   ["build", { run: build, help: BUILD_HELP }],
   ["inspect", { run: inspect, help: INSPECT_HELP }],
   ["verify", { run: verify, help: VERIFY_HELP }],
+  ["push", { run: push, help: PUSH_HELP }],
   ["demo", { run: demo }],
 ]);
 
@@ -76,6 +85,10 @@ export async function main(
   if (name === "help" && rest.length > 0) return await main([rest[0], "--help"], io);
   if (name === "help" || name === "--help" || name === "-h") {
     io.out(HELP);
+    return 0;
+  }
+  if (name === "--version") {
+    io.out(`${VERSION}\n`);
     return 0;
   }
   const command = COMMANDS.get(name);
@@ -125,8 +138,7 @@ function describe(
 
 if (import.meta.main) {
   // "deno task" runs in the folder of deno.json; files are meant from where it was called.
-  const { state } = Deno.permissions.querySync({ name: "env", variable: "INIT_CWD" });
-  const calledFrom = state === "granted" ? Deno.env.get("INIT_CWD") : undefined;
+  const calledFrom = environment("INIT_CWD");
   if (calledFrom) Deno.chdir(calledFrom);
   const interrupt = new AbortController();
   // The demo leaves no file behind, so it may end at once, as is the default.

@@ -1,9 +1,10 @@
 /** `verify`: reads a whole index and checks all that can be checked. */
 import { ConstraintIndex } from "../index/constraint_index.ts";
 import { FORMAT_VERSION } from "../index/layout.ts";
-import { indexSource } from "./index_source.ts";
-import { aboutFile, parseIndexFlags } from "./input.ts";
+import { indexSource, parseIndexFlags } from "./index_source.ts";
+import { aboutFile } from "./input.ts";
 import { facts, grouped, type Io, ProgressLine } from "./output.ts";
+import { S3_HELP } from "./s3.ts";
 
 /** What `cli verify --help` prints. */
 export const VERIFY_HELP = `Reads a whole index and checks all that can be checked
@@ -14,12 +15,14 @@ Opening an index checks its header and digests: damage on the way is found. Veri
 also finds what was written wrongly. Memory: the index.
 
 Examples
-  cli verify catalogue.safetensors && upload catalogue.safetensors
+  cli verify catalogue.safetensors && deploy catalogue.safetensors
   cli verify https://cdn.example.com/catalogue.safetensors --json
+  cli verify s3://indexes/catalogue.safetensors --region eu-central-1
 
 Options
-  --json      one JSON object instead of text
-  -h, --help  this text
+${S3_HELP}
+  --json          one JSON object instead of text
+  -h, --help      this text
 
 Exit codes: 0 sound, 1 damaged, not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
@@ -36,9 +39,9 @@ export async function verify(args: string[], io: Io): Promise<number> {
     io.out(VERIFY_HELP);
     return 0;
   }
-  const { argument, name: file, isJson } = flags;
+  const { argument, name: file, s3, isJson } = flags;
   using progress = new ProgressLine(io);
-  using index = await indexSource(argument).then((source) =>
+  using index = await indexSource(argument, s3).then((source) =>
     ConstraintIndex.open(source, {
       verify: true,
       signal: io.signal,

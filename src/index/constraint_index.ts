@@ -1,7 +1,9 @@
 /** The constraint index: a set of allowed token sequences, opened for lookups and searches. */
 import { EspalierError, rangeError } from "../errors.ts";
-import { load, streamFile, type TransferOptions } from "../storage/load.ts";
+import { load, type TransferOptions } from "../storage/load.ts";
+import { streamFile } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
+import { compiledModule } from "../wasm/module.ts";
 import { Arrival } from "./arrival.ts";
 import { checkMetadata, decodeShape, type IndexShape } from "./header.ts";
 import {
@@ -148,6 +150,9 @@ export class ConstraintIndex implements Disposable {
     const stop = new AbortController();
     const abort = () => stop.abort(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
+    // While the first bytes are on their way.
+    const compiling = wasm ? Promise.resolve(wasm) : compiledModule();
+    compiling.catch(() => {}); // awaited below
     const early = Promise.withResolvers<ConstraintIndex>();
     let storage: IndexStorage | undefined;
     let index: ConstraintIndex | undefined;
@@ -168,7 +173,7 @@ export class ConstraintIndex implements Disposable {
       checkMetadata,
       canRestart: () => !index,
       prepare: async (header) => {
-        const memory = await reserve(decodeShape(header), wasm, storage);
+        const memory = await reserve(decodeShape(header), await compiling, storage);
         const { heap, data, shape } = memory;
         const arrival = new Arrival(shape.levels.length);
         storage = { ...memory, header, arrival };

@@ -1,6 +1,7 @@
 /** The copy of an object in a `Cache`. It is never trusted: the store says whether it is current, digests whether it is sound. */
 import { typeError } from "../errors.ts";
-import type { Header } from "./safetensors.ts";
+import { orAborted } from "./abort.ts";
+import { type Header, sha256 } from "./safetensors.ts";
 import type { OpenedSource } from "./source.ts";
 
 const VERSION = "etag";
@@ -25,17 +26,22 @@ export class CachedCopy {
    *
    * @throws {TypeError} if it has none.
    */
-  static async find(cache: Cache, source: OpenedSource): Promise<CachedCopy> {
+  static async find(
+    cache: Cache,
+    source: OpenedSource,
+    signal: AbortSignal,
+  ): Promise<CachedCopy> {
     const url = "object" in source ? source.object.url : undefined;
     if (url === undefined || !/^https?:/i.test(url)) {
       throw typeError(
         'Cannot use "cache": entries are kept by URL, and this source has none; open a URL, a Request or an S3 object',
-        { expected: "http: or https:", actual: url },
+        { expected: "http: or https:", actual: url && new URL(url).protocol },
       );
     }
-    const key = cacheKey(url);
+    const key = await cacheKey(url);
     // A cache that fails is a cache without the entry.
-    const response = await cache.match(key).catch(() => undefined);
+    const match = async () => await cache.match(key);
+    const response = await orAborted(match().catch(() => undefined), signal, release);
     return new CachedCopy(cache, key, response);
   }
 
@@ -53,18 +59,23 @@ export class CachedCopy {
   take(): ReadableStream<Uint8Array> | undefined {
     const stream = this.#response?.body ?? undefined;
     this.#response = undefined;
-    return stream;
+    return stream?.locked ? undefined : stream;
   }
 
   /** Lets go of what was found. */
   release(): void {
-    this.take()?.cancel().catch(() => {});
+    release(this.#response);
+    this.#response = undefined;
   }
 
   /** Removes the copy. */
   async drop(): Promise<void> {
     this.release();
-    await this.#cache.delete(this.#key).catch(() => {});
+    try {
+      await this.#cache.delete(this.#key);
+    } catch {
+      // Its digests will tell again.
+    }
   }
 
   /** Puts a whole and sound index in the place. A cache that is full or fails keeps nothing. */
@@ -88,12 +99,25 @@ export class CachedCopy {
   }
 }
 
-/** Addresses of one object under one key: signatures, which change from request to request, are no part of it. */
-function cacheKey(address: string): string {
+function release(response: Response | undefined): void {
+  response?.body?.cancel().catch(() => {});
+}
+
+/** Parameters that sign a request, for S3, Google, CloudFront and Azure. */
+const SIGNATURE =
+  /^(x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|sig|st|se|skt|ske)$/i;
+
+/**
+ * Addresses of one object under one key: signatures, which change from request to request, are no part of it. What else
+ * a query holds may be secret, too: it is told apart by its digest.
+ */
+async function cacheKey(address: string): Promise<string> {
   const url = new URL(address);
   url.hash = url.username = url.password = "";
-  for (const name of [...url.searchParams.keys()]) {
-    if (/^x-amz-/i.test(name)) url.searchParams.delete(name);
+  const rest = [...url.searchParams].filter(([name]) => !SIGNATURE.test(name));
+  url.search = "";
+  if (rest.length > 0) {
+    url.search = await sha256(new TextEncoder().encode(JSON.stringify(rest)));
   }
   return url.href;
 }

@@ -1,6 +1,6 @@
 /** Objects behind HTTP: what statuses and headers mean. */
 import { StorageError, typeError } from "../errors.ts";
-import { safeCause, safeUrl } from "./redact.ts";
+import { safeCause, safeText, safeUrl } from "./redact.ts";
 import { parseRetryAfter } from "./retry.ts";
 import { type ByteRange, type GetOptions, type Part, StoredObject } from "./stored_object.ts";
 
@@ -23,8 +23,10 @@ export class HttpObject extends StoredObject {
     const address = source instanceof Request ? source.url : String(source);
     if (!URL.canParse(address)) {
       throw typeError(
-        `Cannot open "${address}": it is not an absolute URL; for a file use new URL(path, import.meta.url)`,
-        { actual: address },
+        `Cannot open "${
+          safeText(address)
+        }": it is not an absolute URL; for a file use new URL(path, import.meta.url)`,
+        { actual: safeText(address) },
       );
     }
     if (source instanceof Request && source.method !== "GET") {
@@ -65,7 +67,7 @@ export class HttpObject extends StoredObject {
     }
     const [start, end, total] = contentRange(headers.get("content-range"));
     const asked = range ?? { start: 0 };
-    if (start !== asked.start || end === undefined || asked.end !== undefined && end > asked.end) {
+    if (start !== asked.start || !(end! > start) || asked.end !== undefined && end! > asked.end) {
       discard(response);
       throw new StorageError(
         "wrong-range",

@@ -1,5 +1,6 @@
 /** Bytes of an object in order, over as many requests as it takes. */
 import { EspalierError, IndexChangedError, StorageError } from "../errors.ts";
+import { orAborted } from "./abort.ts";
 import { Reading } from "./reading.ts";
 import { Patience } from "./retry.ts";
 import type { OpenedSource } from "./source.ts";
@@ -28,7 +29,7 @@ export interface Pin {
 }
 
 /** So many bytes after a failure, the next failure is the first again. */
-const PROGRESS_BYTES = 2 ** 20;
+const PROGRESS_BYTES = 2 ** 16;
 
 /** Reads on from a position, and goes on after streams that break off. Dispose of it. */
 export class ObjectReader implements AsyncDisposable {
@@ -42,6 +43,8 @@ export class ObjectReader implements AsyncDisposable {
   /** Whether `#reading` is no answer of the object's, but a copy of its start. */
   #isCopy: boolean;
   #sinceFailure = 0;
+  /** Answers of the object's that bytes came from. */
+  answers = 0;
 
   /** @param copy a stream of the same bytes, at the same position, to begin with. */
   constructor(context: ReaderContext, range: ByteRange, copy?: Reading) {
@@ -89,9 +92,8 @@ export class ObjectReader implements AsyncDisposable {
           return bytes;
         }
         if (this.#isAtEnd(reading)) return undefined;
+        if (this.position < (reading.end ?? Infinity)) throw this.#brokenOff();
         await this.#close();
-        if (this.position >= (reading.end ?? Infinity)) continue;
-        throw this.#brokenOff();
       } catch (error) {
         await this.#recover(error);
       }
@@ -156,13 +158,16 @@ export class ObjectReader implements AsyncDisposable {
         this.#reading = new Reading(part, { name, signal, stallMs: limit });
         this.#check(part, pin, name);
         if (part.end === undefined) this.end = undefined;
+        this.answers++;
         return true;
       } catch (error) {
         if (error instanceof StorageError && error.actual === 416) {
           // An object without any byte has no range; others are shorter than they were.
           if (this.position > 0) throw changed(error.url ?? "", pin.total, error.byteLength);
-          this.end = undefined;
-          continue;
+          if (this.end !== undefined) {
+            this.end = undefined;
+            continue;
+          }
         }
         // Browsers ask the store whether it takes such a condition; there are stores that do not answer that.
         if (error instanceof EspalierError && error.code === "fetch-failed") unless = undefined;
@@ -199,7 +204,8 @@ export class ObjectReader implements AsyncDisposable {
         ),
       ), stallMs);
     try {
-      return await orAborted(object.get(range, { signal: either, unless, fetch }), either);
+      const answer = object.get(range, { signal: either, unless, fetch });
+      return await orAborted(answer, either, (part) => part?.stream.cancel());
     } finally {
       clearTimeout(timer);
     }
@@ -207,26 +213,10 @@ export class ObjectReader implements AsyncDisposable {
 }
 
 /** The error for an object that is not what it was. */
-export function changed(name: string, expected: unknown, actual: unknown): IndexChangedError {
+export function changed(name: string, expected?: unknown, actual?: unknown): IndexChangedError {
   return new IndexChangedError(
     "changed",
     `Cannot open the index: ${name || "the object"} changed while it was read; open it again`,
     { url: name, expected, actual },
   );
-}
-
-/** Waits for an answer, or for the signal: sources may not know it. Late answers are let go. */
-function orAborted(
-  answer: Promise<Part | undefined>,
-  signal: AbortSignal,
-): Promise<Part | undefined> {
-  return new Promise((resolve, reject) => {
-    const abort = () => {
-      reject(signal.reason);
-      answer.then((part) => part?.stream.cancel()).catch(() => {});
-    };
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    answer.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }

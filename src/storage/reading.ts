@@ -45,8 +45,9 @@ export class Reading implements AsyncDisposable {
     ({ reader: this.#reader, next: this.#next } = openReader(stream));
     this.position = start;
     this.end = end;
-    // Where nothing is known, every byte may be the last.
-    this.#limit = end ?? total ?? 0;
+    // Where nothing is known, every byte may be the last. Sources of the caller's own end where the object does.
+    this.#limit = Math.min(end ?? Infinity, total ?? (trustEnd ? 0 : Infinity));
+    if (this.#limit === Infinity) this.#limit = 0;
     this.trustEnd = trustEnd;
     this.#name = name;
     this.#signal = signal;

@@ -1,5 +1,6 @@
 /** When to try again, and how long to wait before. */
 import { StorageError } from "../errors.ts";
+import { sleep } from "./abort.ts";
 
 const FIRST_DELAY_MS = 100;
 const LONGEST_DELAY_MS = 5_000;
@@ -78,19 +79,4 @@ export class Patience {
     if (delay === undefined || performance.now() + delay > this.#deadline) throw error;
     await sleep(delay, this.#signal);
   }
-}
-
-function sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const done = () => {
-      signal.removeEventListener("abort", abort);
-      resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    signal.addEventListener("abort", abort, { once: true });
-  });
 }

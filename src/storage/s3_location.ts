@@ -73,9 +73,23 @@ function addressOf(
     });
   }
   const url = new URL(base);
+  // The signature stands where a user and password would go; none of this may come to be printed.
+  if (url.username || url.password || url.search || url.hash) {
+    throw typeError(
+      "Cannot address the object: the endpoint has a user, a password, a query or a fragment; expected scheme, host and path, and the credentials apart",
+      { expected: "https://…" },
+    );
+  }
   const isVirtual = (style ?? (given ? "path" : "virtual-host")) === "virtual-host";
   const folder = url.pathname.replace(/\/$/, "");
-  if (isVirtual) url.host = `${bucket}.${url.host}`;
+  const host = `${bucket}.${url.host}`;
+  if (isVirtual) url.host = host;
+  // IP addresses take no prefix, and hosts no capitals: the address would be another's.
+  if (isVirtual && url.host !== host) {
+    throw typeError(`Cannot address the object: no host is called "${host}"; use style "path"`, {
+      actual: host,
+    });
+  }
   const path = key?.split("/").map(encode).join("/");
   url.pathname = isVirtual ? `${folder}/${path}` : `${folder}/${bucket}/${path}`;
   // Addresses have no place for "..": it would name another object.
@@ -111,5 +125,9 @@ function checked({ accessKeyId, secretAccessKey, sessionToken }: S3Credentials):
 
 function processEnv(name: string): string | undefined {
   const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } };
-  return process?.env?.[name] || undefined;
+  try {
+    return process?.env?.[name] || undefined;
+  } catch {
+    return undefined; // it may not be read: as good as unset
+  }
 }

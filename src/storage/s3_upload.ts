@@ -1,5 +1,5 @@
 /** Writes objects to S3, whole or not at all. */
-import { StorageError } from "../errors.ts";
+import { rangeError, StorageError } from "../errors.ts";
 import { statusError } from "./http.ts";
 import { safeCause, safeUrl } from "./redact.ts";
 import { parseRetryAfter, Patience } from "./retry.ts";
@@ -16,7 +16,7 @@ export interface S3UploadOptions {
   partBytes?: number;
   /** Attempts after the first, for each request. Default 5. */
   retries?: number;
-  /** Longest wait for an answer, milliseconds. Default 60 000. */
+  /** Longest time for a request, from its first byte to its answer, milliseconds. Default 60 000. */
   stallTimeoutMs?: number;
   /** Stops the writing; it rejects with the signal's reason. */
   signal?: AbortSignal;
@@ -30,11 +30,12 @@ const PART_BYTES = 2 ** 24;
 
 /**
  * Writes a stream to an object: in one request if it is short, else in parts. Readers see the former object until all
- * bytes are there; after a failure it stays, and the parts are removed. The store checks the SHA-256 of every part. Memory:
- * one part.
+ * bytes are there; after a failure it stays, and the parts are removed. (Where only the last answer got lost, the new
+ * object may be there all the same.) The store checks the SHA-256 of every part. Memory: two parts.
  *
  * @throws {StorageError} if the store does not take it, after retries; the signal's reason.
  * @throws {TypeError} if the location makes no address or has no credentials.
+ * @throws {RangeError} for parts of no bytes.
  */
 export async function uploadToS3(
   location: S3Location,
@@ -42,29 +43,36 @@ export async function uploadToS3(
   options: S3UploadOptions = {},
 ): Promise<void> {
   const { contentType = "application/octet-stream", cacheControl = "no-cache" } = options;
-  const { partBytes = PART_BYTES, onProgress } = options;
+  const { partBytes = PART_BYTES, signal, onProgress } = options;
+  if (!(Number.isInteger(partBytes) && partBytes > 0)) {
+    throw rangeError(`Cannot write in parts: partBytes is ${partBytes}, expected at least 1`, {
+      expected: 1,
+      actual: partBytes,
+    });
+  }
   const store = new Writer(s3Access(location), options);
   const headers = { "content-type": contentType, "cache-control": cacheControl };
-  const parts = inParts(bytes, partBytes);
-  const first = (await parts.next()).value ?? new Uint8Array();
-  if (first.length < partBytes) {
-    await store.send("PUT", {}, first, headers);
-    onProgress?.(first.length);
-    return;
-  }
-  const answer = await store.send("POST", { uploads: "" }, undefined, headers);
-  const uploadId = tagIn(await answer.text(), "UploadId");
-  if (!uploadId) throw store.misunderstood("no UploadId");
+  // The pipe ends a stream that brings nothing when the signal says so.
+  const parts = inParts(bytes.pipeThrough(new TransformStream(), { signal }), partBytes);
+  let uploadId: string | undefined;
   try {
+    let part: Uint8Array<ArrayBuffer> | undefined = (await parts.next()).value;
+    if (part === undefined || part.length < partBytes) {
+      await store.send("PUT", {}, part, headers);
+      onProgress?.(part?.length ?? 0);
+      return;
+    }
+    const begun = await store.send("POST", { uploads: "" }, undefined, headers);
+    uploadId = tagIn(begun.text, "UploadId");
+    if (!uploadId) throw store.misunderstood("no UploadId");
     const tags: string[] = [];
-    let sent = 0;
-    for (let part: Uint8Array<ArrayBuffer> | undefined = first; part;) {
+    for (let sent = 0; part; part = (await parts.next()).value) {
       const partNumber = String(tags.length + 1);
       const taken = await store.send("PUT", { partNumber, uploadId }, part);
-      await taken.body?.cancel();
-      tags.push(taken.headers.get("etag") ?? "");
+      const tag = taken.headers.get("etag");
+      if (!tag) throw store.misunderstood("no ETag for a part");
+      tags.push(tag);
       onProgress?.(sent += part.length);
-      part = (await parts.next()).value ?? undefined;
     }
     const list = tags.map((tag, i) =>
       `<Part><PartNumber>${i + 1}</PartNumber><ETag>${escape(tag)}</ETag></Part>`
@@ -73,16 +81,18 @@ export async function uploadToS3(
     const end = await store.send("POST", { uploadId }, new TextEncoder().encode(xml), {
       "content-type": "application/xml",
     });
-    // The status may come before the outcome.
-    const outcome = await end.text();
-    if (!outcome.includes("CompleteMultipartUploadResult")) {
-      throw store.misunderstood(tagIn(outcome, "Code") ?? "no result");
-    }
+    if (!end.text.includes("CompleteMultipartUploadResult")) throw store.misunderstood("no result");
   } catch (error) {
-    await parts.return(undefined);
-    await store.abandon(uploadId);
+    await parts.return(undefined).catch(() => {}); // what the stream failed with is known
+    if (uploadId) await store.abandon(uploadId);
     throw error;
   }
+}
+
+/** An answer that has been read to its end. */
+interface Answer {
+  headers: Headers;
+  text: string;
 }
 
 class Writer {
@@ -96,15 +106,15 @@ class Writer {
     this.#name = safeUrl(access.url);
   }
 
-  /** Sends a request until it is answered with success. The body must be read or cancelled. */
+  /** Sends a request until it is answered with success. */
   async send(
     method: string,
     query: Record<string, string>,
     body?: Uint8Array<ArrayBuffer>,
     headers: Record<string, string> = {},
-  ): Promise<Response> {
-    const { retries = 5, signal = new AbortController().signal } = this.#options;
-    const patience = new Patience(retries, signal);
+    signal = this.#options.signal ?? new AbortController().signal,
+  ): Promise<Answer> {
+    const patience = new Patience(this.#options.retries ?? 5, signal);
     while (true) {
       try {
         return await this.#sendOnce(method, query, body, headers, signal);
@@ -116,16 +126,15 @@ class Writer {
 
   /** Removes the parts, as far as the store is there to do it. */
   async abandon(uploadId: string): Promise<void> {
+    // The caller's signal may be what ended the upload.
     const signal = AbortSignal.timeout(10_000);
-    await this.#sendOnce("DELETE", { uploadId }, undefined, {}, signal)
-      .then((answer) => answer.body?.cancel())
-      .catch(() => {});
+    await this.send("DELETE", { uploadId }, undefined, {}, signal).catch(() => {});
   }
 
   misunderstood(what: string): StorageError {
     return new StorageError(
       "upload-failed",
-      `Cannot write ${this.#name}: the store answered with ${what}; the object is as it was`,
+      `Cannot write ${this.#name}: the store answered with ${what}; does it speak S3?`,
       { url: this.#name, actual: what },
     );
   }
@@ -136,7 +145,7 @@ class Writer {
     body: Uint8Array<ArrayBuffer> | undefined,
     headers: Record<string, string>,
     signal: AbortSignal,
-  ): Promise<Response> {
+  ): Promise<Answer> {
     const { fetch = globalThis.fetch, stallTimeoutMs = 60_000 } = this.#options;
     const url = new URL(this.#access.url);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
@@ -148,30 +157,39 @@ class Writer {
       signal: AbortSignal.any([signal, AbortSignal.timeout(stallTimeoutMs)]),
     });
     let answer: Response;
+    let text: string;
     try {
       answer = await fetch(request);
+      text = await answer.text();
     } catch (cause) {
       signal.throwIfAborted();
+      const isRefused = cause instanceof Error && cause.name === "NotCapable";
       throw new StorageError(
-        "fetch-failed",
+        isRefused ? "not-permitted" : "fetch-failed",
         `Cannot write ${this.#name}: no answer; check the address, and that this process may reach it`,
         { url: this.#name },
         { cause: safeCause(cause) },
       );
     }
-    if (answer.ok) return answer;
-    const reason = tagIn(await answer.text().catch(() => ""), "Code");
-    const retryAfterMs = parseRetryAfter(answer.headers.get("retry-after"));
-    throw statusError(this.#name, answer.status, { retryAfterMs }, reason, "write");
+    // The status of a long piece of work comes before its outcome, which may be a failure.
+    const isFailed = !answer.ok || /<Error[\s>]/.test(text);
+    if (!isFailed) return { headers: answer.headers, text };
+    throw statusError(
+      this.#name,
+      answer.ok ? 500 : answer.status,
+      { retryAfterMs: parseRetryAfter(answer.headers.get("retry-after")) },
+      text.match(/<Code>(\w{1,100})<\/Code>/)?.[1],
+      "write",
+    );
   }
 }
 
-/** Cuts a stream into parts of equal length, the last one aside. Each is new memory. */
+/** Cuts a stream into parts of equal length, the last one aside. Each is valid until the next is asked for. */
 async function* inParts(
   stream: ReadableStream<Uint8Array>,
   partBytes: number,
 ): AsyncGenerator<Uint8Array<ArrayBuffer>, undefined> {
-  let part = new Uint8Array(partBytes);
+  const part = new Uint8Array(partBytes);
   let filled = 0;
   for await (let chunk of stream) {
     while (chunk.length > 0) {
@@ -181,7 +199,6 @@ async function* inParts(
       chunk = chunk.subarray(piece.length);
       if (filled < partBytes) continue;
       yield part;
-      part = new Uint8Array(partBytes);
       filled = 0;
     }
   }

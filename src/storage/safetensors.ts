@@ -241,3 +241,24 @@ function malformed(
     { cause },
   );
 }
+
+/** Header and data in chunks of at most 1 MiB, each copied when it is asked for. */
+export function streamFile(
+  header: Header,
+  view: (offset: number, length: number) => Uint8Array<ArrayBuffer>,
+): ReadableStream<Uint8Array<ArrayBuffer>> {
+  let next = -1;
+  return new ReadableStream({
+    pull(controller) {
+      if (next < 0) {
+        controller.enqueue(header.bytes.slice() as Uint8Array<ArrayBuffer>);
+        next = 0;
+        return;
+      }
+      const length = Math.min(CHUNK_BYTES, header.dataByteLength - next);
+      if (length === 0) return controller.close();
+      controller.enqueue(view(next, length).slice());
+      next += length;
+    },
+  });
+}
