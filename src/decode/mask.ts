@@ -14,6 +14,8 @@ export interface MaskOptions {
  * prefix outside the set masks its whole row but `endToken`, so that a loop that went astray can stop. Cost
  * per row: one fill, and the allowed tokens.
  *
+ * @returns for each row the tokens that keep their logits: ascending, but `endToken` is last.
+ *
  * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix. @throws {TypeError} if they are no
  * `Float32Array`.
  */
@@ -22,7 +24,7 @@ export function maskLogits(
   logits: Float32Array,
   prefixes: readonly ArrayLike<number>[],
   { endToken }: MaskOptions = {},
-): void {
+): Uint32Array[] {
   if (!(logits instanceof Float32Array)) {
     throw typeError("Cannot mask: the logits are no Float32Array", {
       expected: "Float32Array",
@@ -46,16 +48,28 @@ export function maskLogits(
     }
     checkEndToken(index, endToken);
   }
-  prefixes.forEach((prefix, row) => {
+  return prefixes.map((prefix, row) => {
     const logitsOfRow = logits.subarray(row * width, (row + 1) * width);
-    const allowed = index.allowedTokens(prefix);
-    const kept = new Float32Array(allowed.length);
-    for (let i = 0; i < allowed.length; i++) kept[i] = logitsOfRow[allowed[i]];
-    // Off the set nothing can follow and nothing has ended: then only the end is left.
-    const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix));
-    const end = keepsEnd ? logitsOfRow[endToken] : -Infinity;
+    const kept = keptTokens(index, prefix, endToken);
+    const values = new Float32Array(kept.length);
+    for (let i = 0; i < kept.length; i++) values[i] = logitsOfRow[kept[i]];
     logitsOfRow.fill(-Infinity);
-    for (let i = 0; i < allowed.length; i++) logitsOfRow[allowed[i]] = kept[i];
-    if (keepsEnd) logitsOfRow[endToken] = end;
+    for (let i = 0; i < kept.length; i++) logitsOfRow[kept[i]] = values[i];
+    return kept;
   });
+}
+
+function keptTokens(
+  index: ConstraintIndex,
+  prefix: ArrayLike<number>,
+  endToken: number | undefined,
+): Uint32Array {
+  const allowed = index.allowedTokens(prefix);
+  // Off the set nothing can follow and nothing has ended: then only the end is left.
+  const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix));
+  if (!keepsEnd) return allowed;
+  const kept = new Uint32Array(allowed.length + 1);
+  kept.set(allowed);
+  kept[allowed.length] = endToken;
+  return kept;
 }

@@ -1,0 +1,254 @@
+/**
+ * ONNX models for {@linkcode Decoder.beamSearch}, run by onnxruntime-web: decoders and encoder-decoders as the usual
+ * exporters write them, with `past_key_values` or without. Importing this loads nothing of onnxruntime-web:
+ * {@linkcode createOnnxModel} does.
+ *
+ * @module
+ */
+import type {
+  GpuLogits,
+  GpuModel,
+  GpuModelInput,
+  Logits,
+  Model,
+  ModelInput,
+} from "../decode/types.ts";
+import { BackendError, EspalierError, rangeError, typeError } from "../errors.ts";
+import { type CpuMove, cpuMover } from "./onnx_cpu.ts";
+import { closeEngine, openEngine, probe, type Sources } from "./onnx_engine.ts";
+import { probeGpu } from "./onnx_gpu.ts";
+import {
+  isSession,
+  loadOrt,
+  messageOf,
+  type OnnxProvider,
+  type OnnxSource,
+  type OrtModule,
+  readSource,
+} from "./onnx_graph.ts";
+import { narrowInts } from "./narrow_ints.ts";
+import { type Opened, OpenOnnxModel } from "./onnx_model.ts";
+import type { Engine } from "./onnx_search.ts";
+
+export type {
+  GpuLogits,
+  GpuModel,
+  GpuModelInput,
+  Logits,
+  Model,
+  ModelInput,
+  OnnxProvider,
+  OnnxSource,
+  OrtModule,
+};
+
+/** How to open an ONNX model. */
+export interface OnnxOptions {
+  /** The encoder of an encoder-decoder: it takes the prompts. */
+  encoder?: OnnxSource;
+  /** The graph for the steps behind the first, of exports that have two (`decoder_with_past_model.onnx`). */
+  decoderWithPast?: OnnxSource;
+  /** A device to run on; it stays the caller's. Half-precision models need its feature `shader-f16`. */
+  device?: GPUDevice;
+  /**
+   * `"auto"` (default): WebGPU if a device is given and the whole model runs on it without reading back, else WASM on
+   * the CPU. `"webgpu"` throws where that fails.
+   */
+  provider?: "auto" | OnnxProvider;
+  /** The module onnxruntime-web to use. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`. */
+  ort?: OrtModule;
+  /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`). */
+  startToken?: number;
+  /** What shorter prompts of a batch are padded with; masks hide it. Default 0. */
+  padToken?: number;
+  /** Stands in for `fetch`. */
+  fetch?: typeof fetch;
+}
+
+/** What {@linkcode OnnxModel.withPrompts} gives: a model for one search at a time. Dispose of it to free its caches. */
+export type PromptedModel = (Model | GpuModel) & Disposable;
+
+/** An ONNX model that is open. Disposing of it releases the sessions that it made. */
+export interface OnnxModel extends Disposable, AsyncDisposable {
+  /** W, logits per row: what searches must be given as `vocabSize`. */
+  readonly vocabSize: number;
+  /** Where it runs. */
+  readonly provider: OnnxProvider;
+  /** Why there. */
+  readonly reason: string;
+  /**
+   * Makes a model that continues prompts, one for each batch row: pass it to `beamSearch` with
+   * `batchSize: prompts.length` and `vocabSize`. Copies the prompts; runs nothing yet.
+   *
+   * Each search that overlaps with another needs its own; a search after another may use the same, and starts from
+   * the prompts again. Between searches it holds the caches of the last.
+   *
+   * Where a model takes masks, prompts may differ in length: a decoder's are padded on the left, an encoder's on the
+   * right. A decoder with `attention_mask` but without `position_ids` must derive its positions from the mask, as
+   * OPT and BLOOM do.
+   *
+   * Cost of a search: the prompts run once per batch row; then each step runs B·M rows of one token (of all tokens so
+   * far, without caches). On the CPU caches are copied out of the session, by beam, and in again at every step.
+   *
+   * @throws {RangeError} if there are no prompts, one is empty, lengths differ without a mask, or a token is out of
+   * range. @throws {EspalierError} with code `"disposed"`.
+   */
+  withPrompts(prompts: readonly ArrayLike<number>[]): PromptedModel;
+}
+
+/**
+ * Opens an ONNX model. Names and shapes are read from it: `input_ids`, `attention_mask`, `position_ids`,
+ * `encoder_hidden_states`, `encoder_attention_mask`, `use_cache_branch`, `num_logits_to_keep`, `past_key_values.*` in;
+ * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with three steps of two rows, so that
+ * what cannot be served is refused here. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
+ * back because its ids, masks or positions are int64 is opened again from a copy of its bytes in which they are
+ * int32; others go to the CPU, and `reason` says so.
+ *
+ * Cost: the sessions, and three runs of at most two rows; on the GPU up to three times that.
+ *
+ * @param source the decoder: bytes, a URL to fetch, or a session that stays the caller's.
+ *
+ * @throws {BackendError} with code `"unsupported-model"`, naming the input or output at fault; with code
+ * `"no-session"` if onnxruntime-web does not open it. @throws {StorageError} if a URL cannot be fetched.
+ * @throws {TypeError} or {RangeError} if an option is wrong.
+ *
+ * @example
+ * ```ts
+ * import { type ConstraintIndex, createDecoder } from "@espalier/espalier";
+ * import { createOnnxModel } from "@espalier/espalier/onnx";
+ *
+ * async function retrieve(index: ConstraintIndex, prompt: number[], device?: GPUDevice) {
+ *   using decoder = await createDecoder(index);
+ *   await using model = await createOnnxModel("https://example.com/decoder.onnx", { device });
+ *   using prompted = model.withPrompts([prompt]);
+ *   const { vocabSize } = model;
+ *   return await decoder.beamSearch(prompted, { batchSize: 1, beamSize: 8, vocabSize });
+ * }
+ * ```
+ */
+export async function createOnnxModel(
+  source: OnnxSource,
+  options: OnnxOptions = {},
+): Promise<OnnxModel> {
+  const { provider = "auto", device, startToken, padToken = 0, encoder } = options;
+  if (provider !== "auto" && provider !== "webgpu" && provider !== "wasm") {
+    throw typeError(`Cannot run on ${String(provider)}: expected "auto", "webgpu" or "wasm"`, {
+      expected: ["auto", "webgpu", "wasm"],
+      actual: provider,
+    });
+  }
+  if (provider === "webgpu" && !device) {
+    throw typeError("Cannot run on WebGPU without a device: pass the decoder's as `device`");
+  }
+  checkToken("padToken", padToken);
+  if (encoder !== undefined) checkToken("startToken", startToken);
+  const given = { decoder: source, decoderWithPast: options.decoderWithPast, encoder };
+  const read = () => readSources(given, options.fetch ?? fetch);
+  const sources = await read();
+  const start = encoder === undefined ? undefined : startToken;
+  const openCpu = async (sources: Sources): Promise<Opened> => {
+    const ort = options.ort ?? await loadOrt("wasm");
+    const engine = await openEngine(ort, sources);
+    try {
+      return { engine, ...await probeCpu(engine, start) };
+    } catch (error) {
+      await closeEngine(engine);
+      throw error;
+    }
+  };
+  let reason = provider === "wasm" ? "asked for" : "no device was passed";
+  if (device && provider !== "wasm") {
+    try {
+      const ort = options.ort ?? await loadOrt("webgpu");
+      const opened = await openGpu(ort, sources, device, start);
+      // Sessions cannot be opened again on the CPU.
+      const openAgain = isSession(source) ? undefined : async () => openCpu(await read());
+      const gpu = { device, openCpu: openAgain };
+      return new OpenOnnxModel(opened, start, padToken, "the whole model runs on the device", gpu);
+    } catch (error) {
+      if (provider === "webgpu") throw asBackendError(error);
+      reason = messageOf(error);
+    }
+  }
+  return new OpenOnnxModel(await openCpu(sources), start, padToken, reason);
+}
+
+/** Opens a model on the GPU; where it reads back, with int32 in place of int64: its ids, or masks and positions too. */
+async function openGpu(
+  ort: OrtModule,
+  sources: Sources,
+  device: GPUDevice,
+  startToken: number | undefined,
+): Promise<Opened> {
+  const open = async (sources: Sources): Promise<Opened> => {
+    const engine = await openEngine(ort, sources, device);
+    try {
+      return { engine, ...await probeGpu(engine, device, startToken) };
+    } catch (error) {
+      await closeEngine(engine);
+      throw error;
+    }
+  };
+  try {
+    return await open(sources);
+  } catch (error) {
+    if (!(error instanceof EspalierError && error.code === "reads-back")) throw error;
+    for (const inputs of [[IDS], [IDS, ...INT_INPUTS]]) {
+      const narrow = (graph: Sources["encoder"]) =>
+        graph && !isSession(graph) ? narrowInts(graph, inputs) : undefined;
+      const decoder = narrow(sources.decoder);
+      if (!decoder) break;
+      const decoderWithPast = narrow(sources.decoderWithPast) ?? sources.decoderWithPast;
+      try {
+        return await open({ ...sources, decoder, decoderWithPast });
+      } catch {
+        // What is wrong with the model as it is says more.
+      }
+    }
+    throw error;
+  }
+}
+
+const IDS = "input_ids";
+/** Other inputs of whole numbers. Not all graphs let them change type: they meet constants of int64. */
+const INT_INPUTS = ["attention_mask", "position_ids", "encoder_attention_mask"];
+
+/** @throws {StorageError} if one cannot be fetched. @throws {TypeError} if some are sessions and some are not. */
+async function readSources(
+  { decoder, decoderWithPast, encoder }: Sources<OnnxSource>,
+  fetchIt: typeof fetch,
+): Promise<Sources> {
+  const read = async (source: OnnxSource) => {
+    if (isSession(source) === isSession(decoder)) {
+      return isSession(source) ? source : await readSource(source, fetchIt);
+    }
+    throw typeError("Cannot open an ONNX model of which only a part is a session");
+  };
+  const [first, next, encoding] = await Promise.all([
+    read(decoder),
+    decoderWithPast === undefined ? undefined : read(decoderWithPast),
+    encoder === undefined ? undefined : read(encoder),
+  ]);
+  return { decoder: first, decoderWithPast: next, encoder: encoding };
+}
+
+function checkToken(name: string, token: number | undefined): void {
+  if (Number.isInteger(token) && token! >= 0 && token! < 2 ** 31) return;
+  throw rangeError(`Cannot use ${token} as ${name}: expected a token`, { actual: token });
+}
+
+async function probeCpu(engine: Engine, startToken: number | undefined) {
+  const rows = (step: number) => new Uint32Array(step === 0 ? 0 : 2);
+  return await probe<CpuMove>(engine, cpuMover(engine.ort), startToken, (step) => ({
+    rows: step === 0 ? 1 : 2,
+    beamSize: 2,
+    tokens: rows(step),
+    parents: rows(step),
+  }), ({ tensor }) => void tensor.data);
+}
+
+function asBackendError(error: unknown): unknown {
+  if (error instanceof EspalierError) return error;
+  const why = `Cannot run the ONNX model on WebGPU: ${messageOf(error)}`;
+  return new BackendError("no-session", why, { expected: "webgpu" }, { cause: error });
+}

@@ -1,0 +1,128 @@
+/** An ONNX model that is open: searches through it, and what runs them. */
+import { EspalierError, rangeError } from "../errors.ts";
+import type { OnnxModel, PromptedModel } from "./onnx.ts";
+import { cpuModel, type CpuMove, cpuMover } from "./onnx_cpu.ts";
+import { closeEngine } from "./onnx_engine.ts";
+import { gpuModel, type GpuMove, gpuMover } from "./onnx_gpu.ts";
+import type { OnnxProvider } from "./onnx_graph.ts";
+import { padPrompts, type Prompts } from "./onnx_prompts.ts";
+import { type Engine, OnnxSearch } from "./onnx_search.ts";
+
+/** An engine that has been tried out. */
+export interface Opened {
+  readonly engine: Engine;
+  readonly vocabSize: number;
+}
+
+/** See {@linkcode OnnxModel}. */
+export class OpenOnnxModel implements OnnxModel {
+  readonly vocabSize: number;
+  readonly provider: OnnxProvider;
+  readonly reason: string;
+  #opened: Opened;
+  #startToken: number | undefined;
+  #padToken: number;
+  #gpu: { device: GPUDevice; openCpu?: () => Promise<Opened> } | undefined;
+  /** The model on the CPU, opened when a search on the GPU fails. */
+  #fallback: Promise<Opened> | undefined;
+  #searches = new Set<Disposable>();
+  #isDisposed = false;
+
+  constructor(
+    opened: Opened,
+    startToken: number | undefined,
+    padToken: number,
+    reason: string,
+    gpu?: { device: GPUDevice; openCpu?: () => Promise<Opened> },
+  ) {
+    this.vocabSize = opened.vocabSize;
+    this.provider = gpu ? "webgpu" : "wasm";
+    this.reason = reason;
+    this.#opened = opened;
+    this.#startToken = startToken;
+    this.#padToken = padToken;
+    this.#gpu = gpu;
+  }
+
+  withPrompts(prompts: readonly ArrayLike<number>[]): PromptedModel {
+    this.#check();
+    const padded = this.#pad(prompts);
+    const { engine } = this.#opened;
+    const open: Disposable[] = [];
+    const keep = <T extends Disposable>(search: T): T => {
+      open.push(search);
+      this.#searches.add(search);
+      return search;
+    };
+    const onCpu = (engine: Engine): OnnxSearch<CpuMove> =>
+      keep(new OnnxSearch(engine, cpuMover(engine.ort), padded, this.#startToken));
+    const dispose = () => {
+      for (const search of open.splice(0)) {
+        search[Symbol.dispose]();
+        this.#searches.delete(search);
+      }
+    };
+    if (!this.#gpu) {
+      const search = onCpu(engine);
+      return Object.assign(cpuModel(() => search, this.vocabSize), { [Symbol.dispose]: dispose });
+    }
+    const { device, openCpu } = this.#gpu;
+    let fallback: OnnxSearch<CpuMove> | undefined;
+    const cpu = openCpu &&
+      cpuModel(async () => fallback ??= onCpu(await this.#openFallback(openCpu)), this.vocabSize);
+    const mover = gpuMover(engine.ort, device);
+    const search = keep(new OnnxSearch<GpuMove>(engine, mover, padded, this.#startToken));
+    return { ...gpuModel(search, device), cpu, [Symbol.dispose]: dispose };
+  }
+
+  #pad(prompts: readonly ArrayLike<number>[]): Prompts {
+    const { first, next, encoder } = this.#opened.engine.form;
+    const limit = encoder ? 2 ** 31 : this.vocabSize;
+    const padded = padPrompts(prompts, encoder ? "right" : "left", this.#padToken, limit);
+    const isMasked = encoder
+      ? encoder.ints.mask && first.ints.crossMask && next.ints.crossMask
+      : first.ints.mask && next.ints.mask;
+    if (padded.isEven || isMasked) return padded;
+    throw rangeError(
+      `Cannot search with prompts of ${
+        Math.min(...padded.lengths)
+      } to ${padded.width} tokens in one batch: the ONNX model takes no "${
+        encoder ? "encoder_" : ""
+      }attention_mask" to hide padding with; search those of each length on their own`,
+      { expected: padded.width, actual: Math.min(...padded.lengths) },
+    );
+  }
+
+  async #openFallback(openCpu: () => Promise<Opened>): Promise<Engine> {
+    this.#check();
+    this.#fallback ??= openCpu();
+    try {
+      return (await this.#fallback).engine;
+    } catch (error) {
+      this.#fallback = undefined; // the next search tries again
+      throw error;
+    }
+  }
+
+  #check(): void {
+    if (!this.#isDisposed) return;
+    throw new EspalierError(
+      "disposed",
+      "Cannot search: the ONNX model has been disposed of; open another with createOnnxModel",
+    );
+  }
+
+  [Symbol.dispose](): void {
+    this[Symbol.asyncDispose]().catch(() => {}); // what cannot be released is gone
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    for (const search of this.#searches) search[Symbol.dispose]();
+    this.#searches.clear();
+    await closeEngine(this.#opened.engine);
+    const fallback = await this.#fallback?.catch(() => undefined);
+    if (fallback) await closeEngine(fallback.engine);
+  }
+}
