@@ -178,6 +178,7 @@ export class ConstraintIndex implements Disposable {
         const arrival = new Arrival(shape.levels.length);
         storage = { ...memory, header, arrival };
         levelEnds = endsOfLevels(shape);
+        arrived(0); // levels may take no bytes
         return { view: (offset, length) => heap.u8(data + offset, length), arrived };
       },
     }).then(({ header, cached }) => {

@@ -99,7 +99,11 @@ export class Attempt {
     const { digests = true, checkMetadata, isHeaderOnly } = this.#options;
     const bytes = await readHeader(reader);
     const header = await parseHeader(bytes, checkMetadata, digests);
-    if (!isHeaderOnly) checkTotal(this.#pin.total, header.bytes.length + header.dataByteLength);
+    if (isHeaderOnly) return header;
+    const total = header.bytes.length + header.dataByteLength;
+    checkTotal(this.#pin.total, total);
+    // Later answers that say another size are of another version.
+    this.#pin.total = total;
     return header;
   }
 

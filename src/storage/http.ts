@@ -85,13 +85,18 @@ export class HttpObject extends StoredObject {
     { signal, unless, fetch = globalThis.fetch }: GetOptions,
   ): Promise<Response> {
     const headers: Record<string, string> = {};
-    if (this.#isNetwork && !this.#isEncoded) headers["accept-encoding"] = "identity";
+    const isPlain = this.#isNetwork && !this.#isEncoded;
+    if (isPlain && !this.#sign) headers["accept-encoding"] = "identity";
     if (unless !== undefined) headers["if-none-match"] = unless;
     if (range && !this.#isEncoded) {
       headers.range = `bytes=${range.start}-${range.end === undefined ? "" : range.end - 1}`;
     }
+    // What fails here is the caller's own: wrong credentials, or the function that was to bring them.
+    const signed = await this.#sign?.(this.url, { headers, signal });
+    // No part of the signature: proxies rewrite it.
+    if (isPlain) signed?.headers.set("accept-encoding", "identity");
     try {
-      if (this.#sign) return await fetch(await this.#sign(this.url, { headers, signal }));
+      if (signed) return await fetch(signed);
       if (!(this.#source instanceof Request)) return await fetch(this.#source, { headers, signal });
       return await fetch(withHeaders(this.#source, headers, signal));
     } catch (cause) {

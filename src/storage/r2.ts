@@ -47,6 +47,9 @@ export function r2Source(bucket: R2Bucket, key: string): ByteSource {
   return new R2Object(bucket, key);
 }
 
+/** R2 tells its errors apart by numbers in their messages. */
+const NO_SUCH_RANGE = /\(10039\)/;
+
 class R2Object extends StoredObject {
   readonly name: string;
   readonly #bucket: R2Bucket;
@@ -68,6 +71,13 @@ class R2Object extends StoredObject {
       });
     } catch (cause) {
       signal?.throwIfAborted();
+      if (cause instanceof Error && NO_SUCH_RANGE.test(cause.message)) {
+        throw new StorageError(
+          "no-such-range",
+          `Cannot read ${this.name}: it has no byte ${start}; it may have changed, open it again`,
+          { url: this.name, offset: start, actual: 416 },
+        );
+      }
       throw new StorageError(
         "read-failed",
         `Cannot read ${this.name}: the bucket failed; try again`,

@@ -116,6 +116,12 @@ function environmentCredentials(env: (name: string) => string | undefined): S3Cr
 }
 
 function checked({ accessKeyId, secretAccessKey, sessionToken }: S3Credentials): S3Credentials {
+  // Whoever refuses them as a header would print them.
+  if (![accessKeyId, sessionToken ?? ""].every((text) => /^[!-~]*$/.test(text))) {
+    throw typeError(
+      "Cannot sign requests: accessKeyId or sessionToken has spaces, line breaks or characters beyond ASCII; were they read from a file?",
+    );
+  }
   if (accessKeyId && secretAccessKey) return { accessKeyId, secretAccessKey, sessionToken };
   throw typeError(
     "Cannot sign requests: expected credentials with accessKeyId and secretAccessKey, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment",

@@ -1,0 +1,109 @@
+/** Cloudflare R2, as workerd simulates it. */
+import { Programs } from "./programs.ts";
+
+/** A running store. */
+export interface R2 extends AsyncDisposable {
+  /** The binding that a Worker has, through a proxy: bodies are streams all the same. */
+  readonly bucket: R2Bucket;
+}
+
+/** As much of the binding as tests use. Its own types stand in a package that we do not need. */
+export interface R2Bucket {
+  put(key: string, value: Uint8Array): Promise<{ etag: string }>;
+  /** Null if there is no such object. Without `body` if `onlyIf` does not hold. */
+  get(
+    key: string,
+    options?: {
+      range?: { offset: number; length?: number };
+      onlyIf?: { etagMatches: string };
+    },
+  ): Promise<R2Object | null>;
+  delete(key: string): Promise<void>;
+}
+
+/** An object, or the part of it that was asked for. */
+export interface R2Object {
+  readonly body: ReadableStream<Uint8Array<ArrayBuffer>>;
+  /** Bytes of the whole. */
+  readonly size: number;
+  /** Strong, without quotes. */
+  readonly etag: string;
+  readonly range?: { offset?: number; length?: number };
+  arrayBuffer(): Promise<ArrayBuffer>;
+}
+
+/** Why R2 cannot be started here, if so. */
+export async function r2Missing(): Promise<string | undefined> {
+  try {
+    await load();
+  } catch (error) {
+    return `no miniflare here (${error instanceof Error ? error.message : error})`;
+  }
+}
+
+let turn: Promise<unknown> = Promise.resolve();
+
+/** Starts R2 with an empty bucket. Takes 0.5 s. */
+export function startR2(): Promise<R2> {
+  // One after the other: the environment tells Miniflare what to start.
+  const started = turn.then(start);
+  turn = started.catch(() => {});
+  return started;
+}
+
+async function start(): Promise<R2> {
+  const { Miniflare, workerd } = await load();
+  const programs = await Programs.open("espalier-r2-");
+  const { folder } = programs;
+  // Miniflare's workerd would outlive a test process that dies: so it tells which process it is.
+  const pidFile = `${folder}/pid`;
+  const wrapper = `${folder}/workerd`;
+  const script = `#!/bin/sh\necho $$ >"${pidFile}"\nexec "${workerd}" "$@"\n`;
+  await Deno.writeTextFile(wrapper, script, { mode: 0o700 });
+  programs.atEnd("kill", ["sh", "-c", 'kill -9 "$(cat "$0")"', pidFile]);
+  const restore = setEnvironment({ MINIFLARE_WORKERD_PATH: wrapper, TMPDIR: folder });
+  let worker: InstanceType<typeof Miniflare> | undefined;
+  const dispose = async () => {
+    await worker?.dispose();
+    // Whoever has that number now is none of ours.
+    await Deno.remove(pidFile).catch(() => {});
+    await programs[Symbol.asyncDispose]();
+  };
+  try {
+    worker = new Miniflare({
+      modules: true,
+      script: "export default {}",
+      compatibilityDate: "2026-01-01",
+      cf: false, // else it downloads something
+      r2Buckets: ["BUCKET"],
+    });
+    const bucket: unknown = await worker.getR2Bucket("BUCKET");
+    return { bucket: bucket as R2Bucket, [Symbol.asyncDispose]: dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  } finally {
+    restore();
+  }
+}
+
+/** Sets variables, and returns what sets them back. */
+function setEnvironment(variables: Record<string, string>): () => void {
+  const before = Object.keys(variables).map((name) => [name, Deno.env.get(name)] as const);
+  for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
+  return () => {
+    for (const [name, value] of before) {
+      if (value === undefined) Deno.env.delete(name);
+      else Deno.env.set(name, value);
+    }
+  };
+}
+
+async function load() {
+  // deno-lint-ignore no-import-prefix
+  const { Miniflare } = await import("npm:miniflare@4.20260730.0");
+  // The one that this Miniflare depends on. CommonJS within a module, without types: hence twice.
+  // deno-lint-ignore no-import-prefix
+  const workerd: { default: { default: string } } = await import("npm:workerd@1.20260730.1");
+  return { Miniflare, workerd: workerd.default.default };
+}
