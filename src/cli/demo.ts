@@ -8,35 +8,35 @@
 import { parseArgs } from "node:util";
 import { ConstraintIndex, createDecoder, type Decoder } from "../../mod.ts";
 import type { Model } from "../decode/types.ts";
-import { buildIndex } from "../index/build.ts";
-import { fold } from "./demo/fold.ts";
-import { freeSearch } from "./demo/free_search.ts";
-import { CharacterModel, GIVE_UP } from "./demo/model.ts";
-import { END, TOKENS } from "./demo/ngram.ts";
-import { loadPlaces, type Places } from "./demo/places.ts";
+import { fold, heldOut } from "./demo/fold.ts";
+import { loadPlaces, nearestFirst, type Places } from "./demo/places.ts";
 import {
   figures,
   type Found,
+  type FreelySpelt,
   grouped,
   milliseconds,
+  NEW,
   type Paint,
   paint,
   queryReport,
-  type Spelt,
 } from "./demo/report.ts";
+import { constrained, indexOf, unconstrained } from "./demo/search.ts";
+import { Speller } from "./demo/speller.ts";
 
-/** Accents left out, letters wrong, missing, doubled, swapped, and as other languages write them. */
+/** Accents left out, letters wrong, missing, swapped, as other languages write them; one name held out of training. */
 const QUERIES = [
   "Sao Paolo",
   "Sant Petersburg",
   "Los Angelos",
   "Reykjavic",
-  "Cincinatti",
+  "Fontainbleau",
   "Buenos Aries",
   "Marakesh",
   "Duesseldorf",
 ];
 
+const BEAMS = 64;
 const SHOWN = 5;
 const LONGEST_QUERY = 100;
 
@@ -48,7 +48,7 @@ Each query is one argument; without any, a few stand in:
 ${QUERIES.map((query) => `  ${query}`).join("\n")}
 
 Options:
-  --beams M   hypotheses that a search keeps, 1 to 1024 (default 20); the best ${SHOWN} are shown
+  --beams M   hypotheses that a search keeps, 1 to 1024 (default ${BEAMS}); the best ${SHOWN} are shown
   --help      this text
 `;
 
@@ -82,7 +82,7 @@ function parse(args: string[]): Options {
     allowPositionals: true,
     options: { help: { type: "boolean", short: "h" }, beams: { type: "string" } },
   });
-  const beams = Number(values.beams ?? 20);
+  const beams = Number(values.beams ?? BEAMS);
   if (!Number.isInteger(beams) || beams < 1 || beams > 1024) {
     throw new RangeError(`Give --beams a whole number from 1 to 1024, got "${values.beams}"`);
   }
@@ -113,19 +113,16 @@ async function run({ beams, queries }: Options): Promise<void> {
   const columns = terminal ? Deno.consoleSize().columns : 120;
 
   const [places, loading] = await timed(loadPlaces);
-  const { names, bearers } = places;
-  console.log(
-    `${grouped(places.count)} places with ${
-      grouped(names.length)
-    } names, from GeoNames (CC-BY-4.0)\n`,
-  );
-  const [model, fitting] = await timed(() => new CharacterModel(names, bearers));
-  const chain = await throughFile(names);
+  const { count, names, keys } = places;
+  console.log(`${grouped(count)} places with ${grouped(names)} names, from GeoNames (CC-BY-4.0)\n`);
+  const [opened, starting] = await timed(() => Speller.open());
+  await using speller = opened;
+  const chain = await throughFile(keys);
   using index = chain.index;
   using decoder = await createDecoder(index, { backend: "wasm" });
   console.log(figures([
-    ["places loaded", milliseconds(loading)],
-    ["model fitted", milliseconds(fitting), `${grouped(model.ngrams.contexts)} contexts`],
+    ["places loaded", milliseconds(loading), `${grouped(keys.length)} without accents and case`],
+    ["model opened", milliseconds(starting), "with onnxruntime-web"],
     ["index built", milliseconds(chain.building)],
     ["file written", milliseconds(chain.writing), `${grouped(index.byteLength)} bytes`],
     ["file opened", milliseconds(chain.opening), "digests checked"],
@@ -133,13 +130,14 @@ async function run({ beams, queries }: Options): Promise<void> {
   console.log(
     `\nScores are log-probabilities of the model; ${ink.green("✓")} exists, ${
       ink.red("✗")
-    } does not.`,
+    } does not;` +
+      ` ${NEW} was held out of its training.`,
   );
 
   const searches: Search[] = [];
   for (const query of queries) {
-    const search = await find(decoder, places, model.forQuery(query), beams);
-    const spelt = await spell(index, model.forQuery(query), beams);
+    const search = await find(decoder, places, speller, query, beams);
+    const spelt = await spell(index, places, speller, query, beams);
     searches.push(search);
     console.log(`\n${ink.bold(query)}\n${queryReport(search.found, spelt, columns, ink)}`);
   }
@@ -155,12 +153,10 @@ interface Chain {
 }
 
 /** Builds the index, writes it to a temporary file and opens that; the file does not outlive the call. */
-async function throughFile(names: readonly Uint8Array[]): Promise<Chain> {
+async function throughFile(keys: readonly string[]): Promise<Chain> {
   const path = await Deno.makeTempFile({ prefix: "espalier-demo-", suffix: ".safetensors" });
   try {
-    const [built, building] = await timed(() =>
-      buildIndex(names, { vocabSize: 256, sorted: true })
-    );
+    const [built, building] = await timed(() => indexOf(keys));
     const [, writing] = await timed(() => Deno.writeFile(path, built.toStream()));
     built[Symbol.dispose]();
     const [index, opening] = await timed(async () =>
@@ -184,63 +180,56 @@ interface Search {
 async function find(
   decoder: Decoder,
   places: Places,
-  model: Model,
+  speller: Speller,
+  query: string,
   beamSize: number,
 ): Promise<Search> {
+  using model = speller.forQueries([query]);
   let inModel = 0;
   const clocked: Model = async (input) => {
     const [logits, time] = await timed(() => model(input));
     inModel += time;
     return logits;
   };
-  const [result, total] = await timed(() =>
-    decoder.beamSearch(clocked, {
-      batchSize: 1,
-      beamSize,
-      vocabSize: TOKENS,
-      endToken: END,
-      normalize: "vocab",
-    })
+  const [[spelt], total] = await timed(() =>
+    constrained(decoder, clocked, { batchSize: 1, beamSize, best: Math.min(SHOWN, beamSize) })
   );
-  const text = new TextDecoder();
-  const shown = Math.min(SHOWN, result.counts[0]);
-  const found = Array.from({ length: shown }, (_, beam): Found => {
-    const begin = beam * result.maxLength;
-    const bytes = result.sequences.subarray(begin, begin + result.lengths[beam]);
-    const name = text.decode(Uint8Array.from(bytes));
-    return { name, score: result.scores[beam], places: places.called(name) };
-  });
+  const found = spelt.map(({ key, score }): Found => ({
+    score,
+    places: nearestFirst(query, places.called(key)),
+    isNew: heldOut(key),
+  }));
   return { found, total, model: inModel };
 }
 
 /** What the model spells on its own, and whether that exists. */
-async function spell(index: ConstraintIndex, model: Model, beamSize: number): Promise<Spelt[]> {
-  const results = await freeSearch(model, {
-    beamSize,
-    vocabSize: TOKENS,
-    endToken: END,
-    never: GIVE_UP,
-    maxLength: index.maxLength,
-    best: Math.min(SHOWN, beamSize),
-  });
-  const text = new TextDecoder();
-  return results.map(({ tokens, score }) => ({
-    text: text.decode(Uint8Array.from(tokens)),
+async function spell(
+  { maxLength }: ConstraintIndex,
+  places: Places,
+  speller: Speller,
+  query: string,
+  beamSize: number,
+): Promise<FreelySpelt[]> {
+  using model = speller.forQueries([query]);
+  const options = { batchSize: 1, beamSize, best: Math.min(SHOWN, beamSize) };
+  const [spelt] = await unconstrained(model, maxLength, options);
+  return spelt.map(({ key, score }) => ({
+    text: key,
     score,
-    exists: index.has(tokens),
+    exists: places.called(key).length > 0,
   }));
 }
 
 function summary(
   index: ConstraintIndex,
-  { names }: Places,
+  { keys }: Places,
   searches: readonly Search[],
   beams: number,
   { building, opening }: Chain,
   ink: Paint,
 ): string {
-  const raw = names.reduce((sum, name) => sum + name.length, 0);
-  const perName = (bytes: number) => (bytes / names.length).toFixed(2);
+  const raw = keys.reduce((sum, key) => sum + key.length, 0);
+  const perName = (bytes: number) => (bytes / keys.length).toFixed(2);
   // One search stands for all, so that its parts add up.
   const middle = searches.toSorted((a, b) => a.total - b.total)[searches.length >> 1];
   return figures([

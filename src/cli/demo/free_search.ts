@@ -14,14 +14,14 @@ export interface FreeResult {
 
 /** Options of {@linkcode freeSearch}. */
 export interface FreeOptions {
-  /** M, how many hypotheses are kept. */
+  /** B, rows that are searched beside each other. */
+  readonly batchSize: number;
+  /** M, how many hypotheses are kept for each. */
   readonly beamSize: number;
   /** W, logits per row. */
   readonly vocabSize: number;
   /** The token that ends a sequence. */
   readonly endToken: number;
-  /** A token that is not to be taken, such as one by which a model gives up. */
-  readonly never: number;
   /** Longest sequence, in tokens. */
   readonly maxLength: number;
   /** How many of the best are wanted, at most M: the search stops when those have ended. */
@@ -29,43 +29,63 @@ export interface FreeOptions {
 }
 
 interface Beam extends FreeResult {
-  /** Row of the model's last answer; -1 where there is none. */
+  /** Row of the model's last answer from which it comes. */
   readonly row: number;
 }
 
-/** The best sequences under the model alone, best first. The end competes as any other token does. */
-export async function freeSearch(model: Model, options: FreeOptions): Promise<FreeResult[]> {
-  const { beamSize, vocabSize, endToken, maxLength, best } = options;
-  const out = new Float32Array(beamSize * vocabSize);
-  let beams: Beam[] = [{ tokens: [], score: 0, ended: false, row: 0 }];
+/**
+ * For each batch row the best sequences under the model alone, best first. The end competes as any other
+ * token does.
+ */
+export async function freeSearch(model: Model, options: FreeOptions): Promise<FreeResult[][]> {
+  const { batchSize, beamSize, vocabSize, endToken, maxLength, best } = options;
+  const out = new Float32Array(batchSize * beamSize * vocabSize);
+  let batch = Array.from({ length: batchSize }, (_, row): Beam[] => [
+    { tokens: [], score: 0, ended: false, row },
+  ]);
   for (let step = 0; step <= maxLength; step++) {
     // Scores only fall, so what has ended ahead of all others stays ahead.
-    if (step > 0 && beams.slice(0, best).every((beam) => beam.ended)) break;
-    const rows = step === 0 ? 1 : beamSize;
+    const isDone = (beams: Beam[]) => beams.slice(0, best).every((beam) => beam.ended);
+    if (step > 0 && batch.every(isDone)) break;
+    const perBatch = step === 0 ? 1 : beamSize;
+    const rows = batchSize * perBatch;
     const tokens = new Uint32Array(step === 0 ? 0 : rows);
     const parents = new Uint32Array(step === 0 ? 0 : rows);
-    if (step > 0) {
-      beams.forEach((beam, row) => {
-        if (beam.ended) return;
-        tokens[row] = beam.tokens[beam.tokens.length - 1];
-        parents[row] = beam.row;
-      });
+    // Rows without a live beam are shown as copies of the first.
+    for (let row = 0; row < tokens.length; row++) {
+      const beams = batch[Math.floor(row / beamSize)];
+      const { ended, tokens: spelt, row: parent } = beams[row % beamSize] ?? beams[0];
+      tokens[row] = ended ? 0 : spelt[spelt.length - 1];
+      parents[row] = parent;
     }
-    const input = { step, rows, batchSize: 1, beamSize, vocabSize, tokens, parents, out };
-    const logits = await model(input);
-    const candidates: Candidate[] = [];
-    beams.forEach((parent, row) => {
-      if (parent.ended) candidates.push({ parent, row: -1, token: endToken, score: parent.score });
-      else propose(parent, row, logits, options, candidates);
+    const logits = await model({
+      step,
+      rows,
+      batchSize,
+      beamSize,
+      vocabSize,
+      tokens,
+      parents,
+      out: out.subarray(0, rows * vocabSize),
     });
-    candidates.sort((a, b) => b.score - a.score || a.row - b.row || a.token - b.token);
-    beams = candidates.slice(0, beamSize).map(({ parent, row, token, score }) => {
-      if (row < 0) return parent;
-      const ended = token === endToken;
-      return { tokens: ended ? parent.tokens : [...parent.tokens, token], score, ended, row };
+    batch = batch.map((beams, b) => {
+      const candidates: Candidate[] = [];
+      beams.forEach((parent, beam) => {
+        const row = b * perBatch + beam;
+        if (parent.ended) candidates.push({ parent, row, token: endToken, score: parent.score });
+        else propose(parent, row, logits, options, candidates);
+      });
+      candidates.sort((a, b) => b.score - a.score || a.row - b.row || a.token - b.token);
+      return candidates.slice(0, beamSize).map(({ parent, row, token, score }) => {
+        if (parent.ended) return { ...parent, row };
+        const ended = token === endToken;
+        return { tokens: ended ? parent.tokens : [...parent.tokens, token], score, ended, row };
+      });
     });
   }
-  return beams.slice(0, best).map(({ tokens, score, ended }) => ({ tokens, score, ended }));
+  return batch.map((beams) =>
+    beams.slice(0, best).map(({ tokens, score, ended }) => ({ tokens, score, ended }))
+  );
 }
 
 interface Candidate {
@@ -80,7 +100,7 @@ function propose(
   parent: Beam,
   row: number,
   logits: Logits,
-  { beamSize, vocabSize, never }: FreeOptions,
+  { beamSize, vocabSize }: FreeOptions,
   candidates: Candidate[],
 ): void {
   const values = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
@@ -89,8 +109,7 @@ function propose(
   let sum = 0;
   for (const value of values) sum += Math.exp(value - max);
   const total = max + Math.log(sum);
-  const order = Array.from(values.keys()).filter((token) => token !== never);
-  order.sort((a, b) => values[b] - values[a]);
+  const order = Array.from(values.keys()).sort((a, b) => values[b] - values[a]);
   for (const token of order.slice(0, beamSize)) {
     candidates.push({ parent, row, token, score: parent.score + values[token] - total });
   }

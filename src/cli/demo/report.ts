@@ -17,21 +17,25 @@ export function paint(enabled: boolean): Paint {
   return { bold: sgr(1, 22), dim: sgr(2, 22), green: sgr(32, 39), red: sgr(31, 39) };
 }
 
-/** A name of the index that a search found. */
+/** A folded name of the index that a search found. */
 export interface Found {
-  readonly name: string;
   readonly score: number;
-  /** Every place of that name. */
+  /** Every place of that name, at least one; the first gives the title. */
   readonly places: readonly Place[];
+  /** Whether the model saw none of them in training. */
+  readonly isNew: boolean;
 }
 
 /** Something that the model spelt on its own. */
-export interface Spelt {
+export interface FreelySpelt {
   readonly text: string;
   readonly score: number;
   /** Whether a place is called so. */
   readonly exists: boolean;
 }
+
+/** Marks names that the model did not see in training. */
+export const NEW = "°";
 
 const NAME = 22;
 const SCORE = 8;
@@ -46,7 +50,7 @@ const BOTH = FIXED + WHERE + 2 + SPELT + SCORE + 2;
 /** The two tables of a query: beside each other where lines are long enough, else one below the other. */
 export function queryReport(
   found: readonly Found[],
-  spelt: readonly Spelt[],
+  spelt: readonly FreelySpelt[],
   columns: number,
   ink: Paint,
 ): string {
@@ -56,8 +60,8 @@ export function queryReport(
     ink.dim(
       `   ${fit("places that exist", NAME)}${"score".padStart(SCORE)}  ${fit("where", room)}`,
     ),
-    ...found.map(({ name, score, places }, i) => {
-      const title = ink.bold(fit(name, NAME));
+    ...found.map(({ score, places, isNew }, i) => {
+      const title = ink.bold(fit(places[0].name + (isNew ? NEW : ""), NAME));
       return ` ${i + 1} ${title}${fixed(score)}  ${fit(where(places, room), room)}`;
     }),
   ];
@@ -77,10 +81,11 @@ export function queryReport(
   return lines.map((line) => line.trimEnd()).join("\n");
 }
 
-/** The first places of a name, as many as fit, and how many more there are. */
+/** The first places, as many as fit, and how many more there are; with their names, if not those of the title. */
 function where(places: readonly Place[], room: number): string {
-  const all = places.map(({ country, latitude, longitude }) =>
-    `${country} ${latitude.toFixed(2)},${longitude.toFixed(2)}`
+  const all = places.map(({ name, country, latitude, longitude }) =>
+    `${country} ${latitude.toFixed(2)},${longitude.toFixed(2)}` +
+    (name === places[0].name ? "" : ` ${name}`)
   );
   for (let shown = Math.min(LISTED, all.length); shown > 1; shown--) {
     const text = listed(all, shown);
