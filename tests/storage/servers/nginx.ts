@@ -15,6 +15,8 @@ export interface Nginx extends AsyncDisposable {
   readonly url: string;
   /** The folder that is served. */
   readonly root: string;
+  /** What nginx has complained of. */
+  logs(): Promise<string>;
 }
 
 /** Why nginx cannot be started here, if so. */
@@ -37,6 +39,7 @@ export function startNginx(): Promise<Nginx> {
       return {
         url,
         root: `${folder}/root`,
+        logs: () => programs.logs(),
         [Symbol.asyncDispose]: () => programs[Symbol.asyncDispose](),
       };
     } catch (error) {

@@ -36,7 +36,13 @@ export async function served(
     await Deno.rename(`${path}.new`, path);
   };
   for (const [name, file] of Object.entries(files)) await put(name, file);
-  await use({ nginx, proxy, put });
+  try {
+    await use({ nginx, proxy, put });
+  } catch (error) {
+    throw new Error(`With ${proxy.url} before ${nginx.url}\n${await nginx.logs()}`, {
+      cause: error,
+    });
+  }
 }
 
 /** Opens, waits until all is there, and compares. */
