@@ -31,9 +31,9 @@ export async function benchIndex(): Promise<void> {
     const bare = await inProcess("./serve_process.ts");
     const serving = await inProcess("./serve_process.ts", file);
     line(
-      "10000000 items: memory to load and serve, beyond the runtime",
+      "10000000 items, two filters: memory to load and serve",
       `${((serving.peak - bare.peak) / MB).toFixed(0)} MB`,
-      "at most 128 MB, filters included",
+      "at most 128 MB beyond the runtime",
     );
   } finally {
     await Deno.remove(file);

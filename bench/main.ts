@@ -1,6 +1,8 @@
 /** All benches: `deno task bench`. Prints figures, ratios and budgets, and the machine they ran on. */
 import { cpus } from "node:os";
+import { benchAttached } from "./attached.ts";
 import { benchIndex } from "./index.ts";
+import { benchFilter } from "./filter.ts";
 import { benchOpen } from "./open.ts";
 import { benchSearch } from "./search.ts";
 
@@ -11,4 +13,6 @@ console.log(
 );
 await benchIndex();
 await benchSearch();
+await benchFilter();
+await benchAttached();
 await benchOpen();

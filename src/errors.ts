@@ -27,6 +27,8 @@ export interface ErrorFacts {
   step?: number;
   /** Section of the index file. */
   section?: string;
+  /** Name of a filter. */
+  filter?: string;
   /** Size of the stored object. */
   byteLength?: number;
   /** How long a store asks to be left alone, milliseconds. */
@@ -59,6 +61,8 @@ export class EspalierError extends Error {
   declare readonly step?: number;
   /** Section of the index file. */
   declare readonly section?: string;
+  /** Name of a filter. */
+  declare readonly filter?: string;
   /** Size of the stored object. */
   declare readonly byteLength?: number;
   /** How long a store asks to be left alone, milliseconds. */

@@ -273,13 +273,3 @@ Deno.test("A decoder disposed while its model runs ends the search", async () =>
     (error) => error instanceof EspalierError && error.code === "disposed",
   );
 });
-
-Deno.test("Rules that this version does not know are refused, not ignored", async () => {
-  using index = await buildIndex([[0, 1], [1, 0]], { vocabSize: 2 });
-  using decoder = await createDecoder(index, { backend: "wasm" });
-  const model: Model = ({ out }) => out.fill(0);
-  for (const rule of [{ filter: {} }, { exclude: [[0]] }]) {
-    const options = { beamSize: 2, ...rule };
-    await assert.rejects(decoder.beamSearch(model, options), TypeError);
-  }
-});

@@ -5,15 +5,5 @@ import { conformance } from "./support/conformance.ts";
 import { runs } from "./support/long.ts";
 
 Deno.test("WASM kernel: every step equals exhaustive selection", async () => {
-  await conformance((index) => {
-    const storage = storageOf(index);
-    return {
-      kernel: new WasmKernel(storage),
-      place(words) {
-        const address = storage.heap.allocate(words.byteLength);
-        storage.heap.u32(address, words.length).set(words);
-        return address;
-      },
-    };
-  }, runs(250, 5000));
+  await conformance((index) => new WasmKernel(storageOf(index)), runs(250, 5000));
 });

@@ -1,5 +1,8 @@
 /** The kernel contract, on WebGPU: any adapter, the software one in CI. */
 import assert from "node:assert/strict";
+import type { ItemFilter } from "../mod.ts";
+import { buildIndex } from "../src/index/build.ts";
+import { filterBitsOf } from "../src/index/filter.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
 import { liveBuffers } from "../src/kernels/webgpu/device.ts";
 import { WebGpuKernel } from "../src/kernels/webgpu/kernel.ts";
@@ -10,11 +13,51 @@ import { runs } from "./support/long.ts";
 
 await withDevice("the WebGPU kernel", (device) => {
   Deno.test("WebGPU kernel: every step equals exhaustive selection", async () => {
-    await conformance(async (index) => {
-      const kernel = await WebGpuKernel.create(storageOf(index), device);
-      return { kernel, place: (words) => kernel.place(words as Uint32Array<ArrayBuffer>) };
-    }, runs(200, 1000));
+    await conformance(
+      (index) => WebGpuKernel.create(storageOf(index), device),
+      runs(200, 1000),
+    );
     assert.equal(liveBuffers.get(device), 0, "Buffers that nobody has destroyed");
+  });
+
+  Deno.test("A filter is copied to the GPU once, and makes room when it goes", async () => {
+    const rows = Array.from({ length: 3000 }, (_, i) => [i % 50, i % 61, i % 7]);
+    using index = await buildIndex(rows, { vocabSize: 64 });
+    using kernel = await WebGpuKernel.create(storageOf(index), device);
+    const place = (filter: ItemFilter) => kernel.filterAt(filterBitsOf(filter, storageOf(index)));
+    const first = index.filter([1, 2]);
+    using second = index.filter([3]);
+    const places = [place(first), place(second), place(first)];
+    assert.equal(places[0], places[2]);
+    assert.notEqual(places[0], places[1]);
+    first[Symbol.dispose]();
+    const { size } = kernel.filters;
+    for (let i = 0; i < 100; i++) {
+      using filter = index.filter([i]);
+      assert.equal(place(filter), places[0]);
+    }
+    assert.equal(kernel.filters.size, size);
+    // Growing keeps what is there.
+    using many = new DisposableStack();
+    const filters = Array.from({ length: 20 }, (_, i) => many.use(index.filter([i])));
+    filters.forEach(place);
+    assert.ok(kernel.filters.size > size);
+    const { COPY_DST, MAP_READ } = GPUBufferUsage;
+    const staging = device.createBuffer({ size: kernel.filters.size, usage: COPY_DST | MAP_READ });
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(kernel.filters, 0, staging, 0, staging.size);
+    device.queue.submit([encoder.finish()]);
+    await staging.mapAsync(GPUMapMode.READ);
+    const there = new Uint8Array(staging.getMappedRange());
+    for (const filter of [second, ...filters]) {
+      const { address, byteLength, storage } = filterBitsOf(filter, storageOf(index));
+      const at = place(filter) * 4;
+      assert.deepEqual(
+        there.slice(at, at + byteLength),
+        storage.heap.u8(address, byteLength).slice(),
+      );
+    }
+    staging.destroy();
   });
 
   Deno.test("Rows of caches follow their beams", async () => {

@@ -7,6 +7,7 @@ import { compileKernel, liveBuffers } from "../src/kernels/webgpu/device.ts";
 import { misfit } from "../src/kernels/webgpu/kernel.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
 import { goldenSuite } from "./support/golden_suite.ts";
+import { filterSuite } from "./support/filter_suite.ts";
 import { GoldenGpuModel, type GpuLayout, openDevice, withDevice } from "./support/gpu.ts";
 import { goldenRule, modelOf } from "./support/models.ts";
 import { oracleSearch, OracleSet } from "./support/oracle.ts";
@@ -19,6 +20,7 @@ await withDevice("searches on WebGPU", (device) => {
     createDecoder(index, { backend: "webgpu", device });
 
   searchSuite("WebGPU", open, 0.3);
+  filterSuite("WebGPU", open, 150, 10_000);
   goldenSuite("WebGPU, model on the CPU", open);
   goldenSuite(
     "WebGPU, model on the GPU",

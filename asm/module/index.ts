@@ -5,6 +5,17 @@ export function heapBase(): usize {
 }
 export { sampleBits } from "./bits";
 export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
+export {
+  combineBits,
+  copyBits,
+  countBits,
+  fillBits,
+  forbid,
+  joinBits,
+  joinListed,
+  joinRows,
+  spreadBits,
+} from "./filter";
 export { isZero, verifyLevel } from "./verify";
 export { logSumExp, rowMax, widen } from "./softmax";
 export { stepRows } from "./step";

@@ -172,47 +172,58 @@ export function endEdge(level: usize, k: u32): u32 {
   return edge < edges ? edge : edges - 1;
 }
 
+/** Row of a packed level that an edge stands in. */
+export function packedRowOf(level: usize, edge: u32): u32 {
+  const states = load<u32>(level, L.STATES);
+  const kind = load<u32>(level, L.STARTS_KIND);
+  let state = edge;
+  if (kind == 1) {
+    const list = load<u32>(level, L.STARTS);
+    let low: u32 = 0;
+    let high = load<u32>(level, L.EDGES) - states;
+    while (low < high) {
+      const middle = low + ((high - low) >> 1);
+      if (load<u32>(list + (middle << 2)) <= edge) low = middle + 1;
+      else high = middle;
+    }
+    state = edge - low;
+  } else if (kind == 2) {
+    state = rank(load<u32>(level, L.STARTS), load<u32>(level, L.STARTS_RANK), edge + 1) - 1;
+  }
+  return state < states ? state : states - 1;
+}
+
+/** Place of an edge among the bits of a bitmap level; inside them whatever the bytes say. */
+export function bitmapPlace(level: usize, edge: u32): u32 {
+  const bits = (load<u32>(level, L.STATES) * load<u32>(level, L.ROW_WORDS)) << 5;
+  const position = selectOne(
+    load<u32>(level, L.TOKENS),
+    load<u32>(level, L.TOKENS_RANK),
+    load<u32>(level, L.TOKENS_SELECT),
+    bits,
+    load<u32>(level, L.EDGES),
+    edge,
+  );
+  return position < bits ? position : bits - 1;
+}
+
 /** Row and token of the edge that {@link parent} looked up last. */
 export let edgeRow: u32 = 0;
 export let edgeToken: u32 = 0;
 
 /** Looks up the row that an edge stands in, and its token. */
 export function parent(level: usize, edge: u32): void {
-  const edges = load<u32>(level, L.EDGES);
-  const states = load<u32>(level, L.STATES);
   let token: u32;
-  let state = edge;
   if (load<u32>(level, L.BITMAP)) {
     const width = load<u32>(level, L.ROW_WORDS) << 5;
-    const position = selectOne(
-      load<u32>(level, L.TOKENS),
-      load<u32>(level, L.TOKENS_RANK),
-      load<u32>(level, L.TOKENS_SELECT),
-      states * width,
-      edges,
-      edge,
-    );
-    state = position / width;
-    token = position % width;
+    const place = bitmapPlace(level, edge);
+    edgeRow = place / width;
+    token = place % width;
   } else {
     const bits = load<u32>(level, L.TOKEN_BITS);
     token = packedToken(load<u32>(level, L.TOKENS), bits, (1 << bits) - 1, edge);
-    const kind = load<u32>(level, L.STARTS_KIND);
-    if (kind == 1) {
-      const list = load<u32>(level, L.STARTS);
-      let low: u32 = 0;
-      let high = edges - states;
-      while (low < high) {
-        const middle = low + ((high - low) >> 1);
-        if (load<u32>(list + (middle << 2)) <= edge) low = middle + 1;
-        else high = middle;
-      }
-      state = edge - low;
-    } else if (kind == 2) {
-      state = rank(load<u32>(level, L.STARTS), load<u32>(level, L.STARTS_RANK), edge + 1) - 1;
-    }
+    edgeRow = packedRowOf(level, edge);
   }
-  edgeRow = state < states ? state : states - 1;
   const last = load<u32>(level, L.TOKEN_COUNT) - 1;
   edgeToken = load<u32>(level, L.TOKEN_MIN) + (token < last ? token : last);
 }

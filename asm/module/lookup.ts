@@ -69,8 +69,12 @@ export function spell(levels: usize, count: u32, ordinal: u32, out: usize): u32 
   return spellEdge(levels, depth, endEdge(level, ordinal - load<u32>(level, L.ENDS_BEFORE)), out);
 }
 
-/** Writes the tokens of a row, ascending; returns their number. Room for MAX_BRANCH is needed. */
-export function children(level: usize, state: u32, out: usize): u32 {
+/**
+ * Writes the tokens of a row, ascending; returns their number. Room for MAX_BRANCH is needed.
+ *
+ * @param filter bits of the allowed edges, in the shape of the level, or 0 for all.
+ */
+export function children(level: usize, state: u32, filter: usize, out: usize): u32 {
   const most = load<u32>(level, L.MAX_BRANCH);
   const first = load<u32>(level, L.TOKEN_MIN);
   const width = load<u32>(level, L.TOKEN_COUNT);
@@ -80,6 +84,7 @@ export function children(level: usize, state: u32, out: usize): u32 {
     const words = load<u32>(level, L.ROW_WORDS);
     for (let j: u32 = 0; j < words; ++j) {
       let word = load<u32>(row + (j << 2));
+      if (filter != 0) word &= load<u32>(filter + ((state * words + j) << 2));
       while (word != 0) {
         const token = (j << 5) + ctz<u32>(word);
         word &= word - 1;
@@ -94,6 +99,7 @@ export function children(level: usize, state: u32, out: usize): u32 {
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
   for (let edge = rowBegin; edge < rowEnd && n < most; ++edge) {
+    if (filter != 0 && !bit(filter, edge)) continue;
     const token = packedToken(tokens, bits, mask, edge);
     if (token < width) store<u32>(out + (n++ << 2), first + token);
   }

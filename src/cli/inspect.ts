@@ -1,5 +1,6 @@
 /** `inspect`: what an index holds and what it costs, from its header alone. */
 import { checkMetadata, decodeShape } from "../index/header.ts";
+import { idBits } from "../index/items.ts";
 import { FORMAT_VERSION, innerEdges, levelByteLength, tokenBits } from "../index/layout.ts";
 import { loadHeader } from "../storage/load.ts";
 import type { Header } from "../storage/safetensors.ts";
@@ -33,6 +34,10 @@ A level holds all allowed prefixes of one length. Its columns:
   tokens    smallest and largest token: the window
   bits      of a packed token, relative to the window
   bytes     in the file
+
+Named filters, where there are any: how many sequences each allows, what share of all that is, and whether a bit
+for each sequence is stored, or a list of those that are allowed, or of those that are not. Item ids: one or more
+for each sequence, integers of so many bits or strings.
 
 The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
 number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over
@@ -89,7 +94,10 @@ function warning(found: number, promised: number): string {
 type Summary = ReturnType<typeof summarize>;
 
 function summarize(header: Header) {
-  const { size, vocabSize, levels } = decodeShape(header);
+  const { size, vocabSize, levels, filters = [], items } = decodeShape(header);
+  const bytesOf = (part: string) =>
+    header.tensors.filter(({ name }) => name.startsWith(`${part}.`))
+      .reduce((sum, tensor) => sum + tensor.byteLength, 0);
   const ends = levels.map((level) => level.ends);
   const byteLength = header.bytes.length + header.dataByteLength;
   return {
@@ -111,6 +119,18 @@ function summarize(header: Header) {
       tokenBits: tokenBits(level),
       byteLength: levelByteLength(level, innerEdges(levels, d)),
     })),
+    filters: filters.map(({ name, ones, encoding, inverted }, i) => ({
+      name,
+      allowed: ones,
+      encoding: encoding === "bits" ? "bits" : inverted ? "list of others" : "list",
+      byteLength: bytesOf(`filter${i}`),
+    })),
+    items: items === undefined ? null : {
+      type: items.type,
+      count: items.count,
+      ...(items.type === "integer" && { min: items.min, max: items.max, bits: idBits(items) }),
+      byteLength: bytesOf("items"),
+    },
     headerByteLength: header.bytes.length,
     byteLength,
     bytesPerItem: byteLength / size,
@@ -120,7 +140,10 @@ function summarize(header: Header) {
 
 function show(name: string, summary: Summary): string {
   const { sequences, minLength, maxLength, byteLength, entropyBytesPerItem } = summary;
-  const ratio = summary.bytesPerItem / entropyBytesPerItem;
+  const { filters, items } = summary;
+  // Filters and items hold more than the set.
+  const attached = filters.reduce((sum, filter) => sum + filter.byteLength, items?.byteLength ?? 0);
+  const ratio = (byteLength - attached) / sequences / entropyBytesPerItem;
   const head = facts([
     ["format", `Espalier index, version ${summary.formatVersion}`],
     ["digest", summary.digest],
@@ -150,8 +173,30 @@ function show(name: string, summary: Summary): string {
     [
       "entropy",
       `${entropyBytesPerItem.toFixed(2)} bytes per item` +
-      (Number.isFinite(ratio) ? `; the index takes ${ratio.toFixed(2)} × that` : ""),
+      (Number.isFinite(ratio)
+        ? `; ${attached > 0 ? "without filters and ids " : ""}the index takes ${
+          ratio.toFixed(2)
+        } × that`
+        : ""),
     ],
   ]);
-  return `${name}\n${head}\n${levels}\n${total}`;
+  const filterTable = filters.length === 0 ? "" : `\n${
+    table(
+      ["filter", "allowed", "percent", "encoding", "bytes"],
+      filters.map(({ name, allowed, encoding, byteLength }) => [
+        name,
+        grouped(allowed),
+        (100 * allowed / sequences).toFixed(1),
+        encoding,
+        grouped(byteLength),
+      ]),
+    )
+  }`;
+  const itemFacts = items ? `\n${facts([["item ids", describeItems(items)]])}` : "";
+  return `${name}\n${head}\n${levels}${filterTable}${itemFacts}\n${total}`;
+}
+
+function describeItems({ type, count, bits, byteLength }: NonNullable<Summary["items"]>): string {
+  const what = bits === undefined ? `${type}s` : `${type}s of ${bits} bits`;
+  return `${grouped(count)} ${what}, ${grouped(byteLength)} bytes`;
 }

@@ -1,10 +1,8 @@
 /** Sequences from JSON lines: one array of integers per line, read as they come. */
 import { BuildInputError, type ErrorFacts } from "../errors.ts";
+import { type OpenStream, readLines } from "./lines.ts";
 
-/**
- * Longest line, in characters. 1024 tokens of 7 digits take less than a hundredth, so a longer line is another
- * kind of file; without a limit it would be read to its end.
- */
+/** Longest line, in characters. 1024 tokens of 7 digits take less than a hundredth. */
 const MAX_LINE = 2 ** 20;
 
 /** Where a reader is. */
@@ -26,46 +24,23 @@ export interface LinePosition {
  * @throws the reason of the signal, once it is aborted, even while it waits for input.
  */
 export async function* readJsonLines(
-  open: () => ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>,
+  open: OpenStream,
   name: string,
   at: LinePosition = { row: -1, line: 0 },
   signal?: AbortSignal,
 ): AsyncGenerator<number[], void, void> {
-  const reader = (await open()).getReader();
-  // A pending read ends when the stream is cancelled, so Ctrl-C works while a pipe is silent.
-  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
-  signal?.addEventListener("abort", cancel, { once: true });
-  const decoder = new TextDecoder();
-  let text = "";
-  try {
-    for (;;) {
-      signal?.throwIfAborted();
-      const { value, done } = await reader.read();
-      signal?.throwIfAborted();
-      text += done ? `${decoder.decode()}\n` : decoder.decode(value, { stream: true });
-      let start = 0;
-      for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
-        const line = text.slice(start, end);
-        start = end + 1;
-        at.line++;
-        if (line.trim() === "") continue;
-        at.row++;
-        yield parseRow(line, name, at);
-      }
-      if (done) return;
-      text = text.slice(start);
-      if (text.length > MAX_LINE) {
-        throw badRow(
-          name,
-          { row: at.row + 1, line: at.line + 1 },
-          `found ${text.length} characters without an end`,
-          { expected: MAX_LINE, actual: text.length },
-        );
-      }
-    }
-  } finally {
-    signal?.removeEventListener("abort", cancel);
-    await reader.cancel().catch(() => {});
+  const tooLong = (characters: number) =>
+    badRow(
+      name,
+      { row: at.row + 1, line: at.line + 1 },
+      `found ${characters} characters without an end`,
+      { expected: MAX_LINE, actual: characters },
+    );
+  for await (const line of readLines(open, { longest: MAX_LINE, tooLong, signal })) {
+    at.line++;
+    if (line.trim() === "") continue;
+    at.row++;
+    yield parseRow(line, name, at);
   }
 }
 
@@ -104,7 +79,8 @@ function describe(value: unknown): string {
   return `${Array.isArray(value) ? "an array" : "an object"}, ${excerpt(JSON.stringify(value))}`;
 }
 
-function excerpt(text: string): string {
+/** The start of a line, for messages. */
+export function excerpt(text: string): string {
   const characters = text.trim();
   return characters.length > 40 ? `${characters.slice(0, 39)}…` : characters;
 }

@@ -11,8 +11,8 @@ export const VERIFY_HELP = `Reads a whole index and checks all that can be check
 
 Usage: cli verify FILE|URL [options]
 
-Opening an index checks its header and digests: damage on the way is found. Verifying walks the levels as well: it
-also finds what was written wrongly. Memory: the index.
+Opening an index checks its header and digests: damage on the way is found. Verifying walks the levels, named
+filters and item ids as well: it also finds what was written wrongly. Memory: the index.
 
 Examples
   cli verify catalogue.safetensors && deploy catalogue.safetensors
@@ -51,12 +51,14 @@ export async function verify(args: string[], io: Io): Promise<number> {
     throw aboutFile(error, file);
   });
   progress[Symbol.dispose]();
-  const { digest, size, maxLength, byteLength } = index;
+  const { digest, size, maxLength, byteLength, filterNames, items } = index;
   const checked = [
     `format version ${FORMAT_VERSION}, and that counts, sizes and sections of the header agree`,
     "SHA-256 of the header and of every MiB of the data",
     `the structure of ${maxLength} levels: row starts, counts, tokens in range and ascending`,
   ];
+  if (filterNames.length > 0) checked.push(`${filterNames.length} named filters: counts, ordinals`);
+  if (items) checked.push(`${grouped(items.count)} item ids: where each stands, range or UTF-8`);
   if (isJson) {
     const result = { ok: true, file, digest, sequences: size, byteLength, checked };
     io.out(`${JSON.stringify(result)}\n`);

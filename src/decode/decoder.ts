@@ -10,6 +10,7 @@ import {
   openGpu,
   requestDevice,
 } from "./device.ts";
+import { batchFilters, isFiltered } from "./filters.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { levelsToCheck, searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
@@ -164,8 +165,13 @@ class SearchDecoder implements Decoder {
     const { signal } = options;
     signal?.throwIfAborted();
     const { arrival } = storageOf(index);
-    if (!arrival.isComplete) await arrival.wait(levelsToCheck(index, options.endToken), signal);
-    const shape = searchShape(index, options);
+    if (!arrival.isComplete) {
+      const levels = isFiltered(options) ? index.maxLength : levelsToCheck(index, options.endToken);
+      await arrival.wait(levels, signal);
+    }
+    const checked = searchShape(index, options);
+    using filters = batchFilters(index, options, checked.batchSize);
+    const shape: SearchShape = { ...checked, filters: filters.rows };
     const { endToken, batchSize, beamSize } = shape;
     const course: Course = {
       steps: index.maxLength + (endToken === undefined ? 0 : 1),

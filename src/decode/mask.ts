@@ -1,10 +1,13 @@
 /** Masks logits in place, for search loops that are not ours. */
 import { rangeError, typeError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
+import type { ItemFilter } from "../index/filter.ts";
 import { checkEndToken } from "./options.ts";
 
 /** What `maskLogits` takes beside logits and prefixes. */
 export interface MaskOptions {
+  /** Counts only sequences that it allows. */
+  filter?: ItemFilter;
   /** Token that stays allowed where the prefix is a whole sequence. It occurs in no stored sequence. */
   endToken?: number;
 }
@@ -23,7 +26,7 @@ export function maskLogits(
   index: ConstraintIndex,
   logits: Float32Array,
   prefixes: readonly ArrayLike<number>[],
-  { endToken }: MaskOptions = {},
+  { filter, endToken }: MaskOptions = {},
 ): Uint32Array[] {
   if (!(logits instanceof Float32Array)) {
     throw typeError("Cannot mask: the logits are no Float32Array", {
@@ -50,7 +53,7 @@ export function maskLogits(
   }
   return prefixes.map((prefix, row) => {
     const logitsOfRow = logits.subarray(row * width, (row + 1) * width);
-    const kept = keptTokens(index, prefix, endToken);
+    const kept = keptTokens(index, prefix, filter, endToken);
     const values = new Float32Array(kept.length);
     for (let i = 0; i < kept.length; i++) values[i] = logitsOfRow[kept[i]];
     logitsOfRow.fill(-Infinity);
@@ -62,11 +65,12 @@ export function maskLogits(
 function keptTokens(
   index: ConstraintIndex,
   prefix: ArrayLike<number>,
+  filter: ItemFilter | undefined,
   endToken: number | undefined,
 ): Uint32Array {
-  const allowed = index.allowedTokens(prefix);
+  const allowed = index.allowedTokens(prefix, filter);
   // Off the set nothing can follow and nothing has ended: then only the end is left.
-  const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix));
+  const keepsEnd = endToken !== undefined && (allowed.length === 0 || index.canEnd(prefix, filter));
   if (!keepsEnd) return allowed;
   const kept = new Uint32Array(allowed.length + 1);
   kept.set(allowed);

@@ -29,14 +29,6 @@ export function searchShape(index: ConstraintIndex, options: BeamSearchOptions):
     lengthPenalty = 0,
     padToken = 0,
   } = options;
-  for (const name of ["filter", "exclude"]) {
-    // Searching on without them would show what must not be shown.
-    if ((options as unknown as Record<string, unknown>)[name] === undefined) continue;
-    throw typeError(
-      `Cannot search with "${name}": this version has no item filters; build an index of the allowed items`,
-      { actual: name },
-    );
-  }
   integer("beamSize", beamSize, 1, MAX_BEAMS);
   integer("batchSize", batchSize, 1, Math.floor(MAX_ROWS / beamSize));
   if (

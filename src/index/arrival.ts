@@ -1,5 +1,5 @@
-/** Which levels of an index are there, while it loads. */
-import { EspalierError } from "../errors.ts";
+/** Which levels of an index are there, while it loads. Filters and items count as one more behind the last. */
+import { type ErrorFacts, EspalierError } from "../errors.ts";
 
 interface Waiting {
   levels: number;
@@ -90,12 +90,24 @@ export class Arrival {
   /** @throws {EspalierError} with code `"not-loaded"` if the first `levels` levels are not all there. */
   require(levels: number): void {
     if (levels <= this.levels) return;
-    throw new EspalierError(
+    throw this.#notLoaded(`level ${levels - 1}`, levels, { level: levels - 1 });
+  }
+
+  /**
+   * @param what is wanted, for the message.
+   * @throws {EspalierError} with code `"not-loaded"` if not everything is there.
+   */
+  requireAll(what: string): void {
+    if (!this.isComplete) throw this.#notLoaded(what, this.#total);
+  }
+
+  #notLoaded(what: string, expected: number, facts: ErrorFacts = {}): EspalierError {
+    return new EspalierError(
       "not-loaded",
       this.#failure
-        ? `Cannot look at level ${levels - 1}: the loading of the index has failed; open it again`
-        : `Cannot look at level ${levels - 1}: the index is still loading; await index.ready`,
-      { level: levels - 1, expected: levels, actual: this.levels },
+        ? `Cannot look at ${what}: the loading of the index has failed; open it again`
+        : `Cannot look at ${what}: the index is still loading; await index.ready`,
+      { ...facts, expected, actual: this.levels },
       this.#failure && { cause: this.#failure.error },
     );
   }

@@ -6,24 +6,19 @@
 import { BuildInputError, rangeError, typeError } from "../errors.ts";
 import { digestChunks, encodeHeader } from "../storage/safetensors.ts";
 import { ConstraintIndex, indexFrom } from "./constraint_index.ts";
-import { encodeShape } from "./header.ts";
-import { MAX_LENGTH, MAX_VOCAB, planSections } from "./layout.ts";
+import { filterEntries, type FilterValues, planFilter, writeFilter } from "./build_filters.ts";
+import { planItems, writeItems } from "./build_items.ts";
+import { encodeShape, type IndexShape, planData } from "./header.ts";
+import { checkItems, type ItemIds } from "./item_ids.ts";
+import { MAX_VOCAB } from "./layout.ts";
 import { Pace } from "./pace.ts";
 import { planIndex } from "./plan.ts";
-import {
-  badToken,
-  FrontCodedRows,
-  MatrixCursor,
-  type RowCursor,
-  type SequenceMatrix,
-  unsorted,
-} from "./rows.ts";
-import { RowHeap } from "./sort_heap.ts";
-import { sortMatrix } from "./sort_matrix.ts";
+import { readRows, type Sequences } from "./read_rows.ts";
+import type { SequenceMatrix } from "./rows.ts";
 import { reserve } from "./storage.ts";
 import { writeIndex } from "./write.ts";
 
-export type { SequenceMatrix };
+export type { FilterValues, ItemIds, SequenceMatrix, Sequences };
 export { BuildInputError, ConstraintIndex };
 export type { LevelInfo, OpenOptions } from "./constraint_index.ts";
 export type { IndexSource } from "../storage/source.ts";
@@ -36,6 +31,19 @@ export interface BuildOptions {
   sorted?: boolean;
   /** Called once with the ordinal of each input row, duplicates included. Costs 4 to 8 bytes a row. */
   reportOrdinals?: (ordinals: Uint32Array) => void;
+  /**
+   * Filters to keep in the index by name: for each, one value per input row, where 0 and false forbid. A sequence is
+   * allowed where one of its rows is. Names have 1 … 200 characters, no control characters; at most 1024 filters.
+   * Costs 4 bytes a row and a bit per sequence and filter while building, at most that bit in the index.
+   */
+  filters?: Readonly<Record<string, FilterValues>>;
+  /**
+   * Item ids to keep in the index, one per input row: integers of 64 bits (numbers must be safe integers), or strings.
+   * Several rows may share a sequence, which then has several items, in the order of the rows; equal ids of one
+   * sequence are kept once. Costs 12 to 24 bytes a row while building; in the index as many bits as the range of the
+   * integers takes, or the UTF-8 and some bits, for each.
+   */
+  items?: ItemIds;
   /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
   wasm?: WebAssembly.Module;
   /** Stops the build; it rejects with the signal's reason. */
@@ -54,7 +62,8 @@ export interface BuildOptions {
  *
  * @param sequences a matrix, or rows in any order (in ascending order with `sorted`). Not kept; a matrix must
  * not change until the promise settles, it is read more than once.
- * @throws {BuildInputError} naming row and position, if a row is no sequence of tokens, or there is none.
+ * @throws {BuildInputError} naming row and position, if a row is no sequence of tokens, or there is none; naming
+ * filter and row, if a value or an id is none, or there is not one per row.
  * @throws {RangeError} if `vocabSize` is out of range.
  *
  * @example
@@ -67,9 +76,23 @@ export interface BuildOptions {
  * assert(index.size === 3);
  * assert(index.sequenceAt(0).join() === "3,3");
  * ```
+ *
+ * @example With the ids of the items, and those of them that may be shown
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { buildIndex } from "@espalier/espalier/build";
+ *
+ * using index = await buildIndex([[7, 1], [7, 2], [7, 1]], {
+ *   vocabSize: 8,
+ *   items: ["lamp", "chair", "lantern"],
+ *   filters: { "in stock": [true, false, false] },
+ * });
+ * assert.deepEqual(index.itemsAt(0), ["lamp", "lantern"]);
+ * assert.deepEqual(index.filterNames, ["in stock"]);
+ * ```
  */
 export async function buildIndex(
-  sequences: SequenceMatrix | Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
+  sequences: Sequences,
   options: BuildOptions,
 ): Promise<ConstraintIndex> {
   if (typeof options !== "object" || options === null) {
@@ -77,16 +100,25 @@ export async function buildIndex(
       actual: options,
     });
   }
-  const { vocabSize, reportOrdinals, wasm, signal } = options;
+  const { vocabSize, reportOrdinals, items, wasm, signal } = options;
   if (!Number.isInteger(vocabSize) || vocabSize < 2 || vocabSize > MAX_VOCAB) {
     throw rangeError(
       `Cannot build: vocabSize is ${vocabSize}, expected an integer in [2, ${MAX_VOCAB}]`,
       { expected: MAX_VOCAB, actual: vocabSize },
     );
   }
+  const filters = filterEntries(options.filters);
+  checkItems(items);
   signal?.throwIfAborted();
   const pace = new Pace(options);
-  const rows = await readRows(sequences, options, pace);
+  const keepRows = reportOrdinals !== undefined || items !== undefined || filters.length > 0;
+  pace.passes = 2 + Number(keepRows) + filters.length + (items ? 5 : 0);
+  const rows = await readRows(sequences, {
+    ...options,
+    keepRows,
+    pace,
+    counted: (rows) => checkCounts(rows, filters, items),
+  });
   if (rows.count === 0) {
     throw new BuildInputError(
       "empty-set",
@@ -94,185 +126,55 @@ export async function buildIndex(
       { expected: 1, actual: 0 },
     );
   }
-  const shape = await planIndex(rows, vocabSize, pace);
+  const ordinals = new Uint32Array(keepRows ? rows.count : 0);
+  const shape: IndexShape = await planIndex(rows, vocabSize, pace, keepRows ? ordinals : undefined);
+  const { size } = shape;
+  const plannedFilters = [];
+  for (const [name, values] of filters) {
+    plannedFilters.push(await planFilter(name, values, ordinals, size, pace));
+  }
+  if (filters.length > 0) shape.filters = plannedFilters.map((filter) => filter.shape);
+  const plannedItems = items && await planItems(items, ordinals, size, pace);
+  if (plannedItems) shape.items = plannedItems.shape;
+
   const memory = await reserve(shape, wasm);
-  const ordinals = reportOrdinals && new Uint32Array(rows.count);
-  await writeIndex(rows, memory, pace, ordinals);
+  await writeIndex(rows, memory, pace);
   const { heap, data, dataByteLength } = memory;
-  const { sections } = planSections(shape.levels);
+  const { sections } = planData(shape);
+  const placed = { heap, data, header: { tensors: sections } };
+  plannedFilters.forEach((filter, i) => writeFilter(filter, i, placed, size));
+  if (plannedItems) await writeItems(plannedItems, ordinals, size, placed, pace);
   const digests = await digestChunks(
     (offset, length) => heap.u8(data + offset, length),
     dataByteLength,
   );
   const header = await encodeHeader(sections, encodeShape(shape), digests);
   const index = indexFrom({ ...memory, header });
-  if (ordinals) reportOrdinals(ordinals);
+  reportOrdinals?.(ordinals);
   return index;
 }
 
-async function readRows(
-  sequences: SequenceMatrix | Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
-  options: BuildOptions,
-  pace: Pace,
-): Promise<RowCursor> {
-  const { vocabSize, sorted = false, wasm, reportOrdinals } = options;
-  const keepRows = reportOrdinals !== undefined;
-  if (typeof sequences !== "object" || sequences === null) throw notSequences(sequences);
-  if (isMatrix(sequences)) {
-    checkMatrix(sequences);
-    if (sequences.rows === 0) return new MatrixCursor(sequences, vocabSize);
-    pace.passes = sorted ? 2 : 6;
-    if (sorted) return new MatrixCursor(sequences, vocabSize);
-    return await sortMatrix(sequences, { vocabSize, keepRows, wasm, pace });
-  }
-  pace.passes = sorted ? 2 : 4;
-  if (sorted) return await readSorted(sequences, options, pace);
-  const heap = await RowHeap.create(vocabSize, wasm);
-  await forEachRow(sequences, options, pace, (tokens, length) => heap.push(tokens, length));
-  if (heap.count === 0) return new FrontCodedRows(1, 1);
-  return await heap.sort(keepRows, pace);
-}
-
-async function readSorted(
-  sequences: Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
-  options: BuildOptions,
-  pace: Pace,
-): Promise<RowCursor> {
-  const rows = new FrontCodedRows(32 - Math.clz32(options.vocabSize - 1), MAX_LENGTH);
-  await forEachRow(sequences, options, pace, (tokens, length) => {
-    rows.reserve(length);
-    const last = rows.tokens;
-    const common = Math.min(length, rows.length);
-    let shared = 0;
-    while (shared < common && tokens[shared] === last[shared]) shared++;
-    if (shared < common ? tokens[shared] < last[shared] : length < rows.length) {
-      throw unsorted(
-        rows.count,
-        shared,
-        last[shared],
-        shared < length ? tokens[shared] : undefined,
-      );
-    }
-    for (let i = shared; i < length; i++) last[i] = tokens[i];
-    rows.push(shared, length);
-  });
-  return rows;
-}
-
-/** Checks every row and hands it on in a buffer that the next row overwrites. */
-async function forEachRow(
-  sequences: Iterable<ArrayLike<number>> | AsyncIterable<ArrayLike<number>>,
-  { vocabSize, signal }: BuildOptions,
-  pace: Pace,
-  visit: (tokens: Uint32Array, length: number) => void,
-): Promise<void> {
-  const tokens = new Uint32Array(MAX_LENGTH);
-  let row = 0;
-  const take = (sequence: ArrayLike<number>) => {
-    const length = sequence?.length;
-    if (!(Number.isInteger(length) && length >= 1 && length <= MAX_LENGTH)) {
-      throw new BuildInputError(
-        "bad-length",
-        typeof sequence === "object"
-          ? `Cannot build: row ${row} has ${length} tokens, expected an array of 1 … ${MAX_LENGTH}; remove or shorten it`
-          : `Cannot build: row ${row} is a ${typeof sequence}, expected an array of 1 … ${MAX_LENGTH} tokens; one sequence alone is [sequence]`,
-        { row, expected: MAX_LENGTH, actual: length },
-      );
-    }
-    for (let i = 0; i < length; i++) {
-      const token = sequence[i];
-      if (!(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
-        throw badToken(row, i, token, vocabSize);
-      }
-      tokens[i] = token;
-    }
-    visit(tokens, length);
-    row++;
-  };
-  if (Symbol.asyncIterator in sequences) {
-    for await (const sequence of untilAborted(sequences, signal)) {
-      take(sequence);
-      if (pace.isDue) await pace.tick("read", row);
-    }
-  } else if (typeof sequences[Symbol.iterator] === "function") {
-    for (const sequence of sequences) {
-      take(sequence);
-      // Looking at the clock costs about as much as a short row.
-      if (row % 16 === 0 && pace.isDue) await pace.tick("read", row);
-    }
-  } else {
-    throw notSequences(sequences);
-  }
-  await pace.tick("read", row);
-}
-
-/** Rows as they come, or the reason of the signal as soon as it is aborted, whatever the source does. */
-async function* untilAborted<T>(
-  rows: AsyncIterable<T>,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<T> {
-  const iterator = rows[Symbol.asyncIterator]();
-  let interrupt: ((reason: unknown) => void) | undefined;
-  const abort = () => interrupt?.(signal?.reason);
-  signal?.addEventListener("abort", abort);
-  let isDone = false;
-  try {
-    while (true) {
-      signal?.throwIfAborted();
-      const { done, value } = await new Promise<IteratorResult<T>>((resolve, reject) => {
-        interrupt = reject;
-        iterator.next().then(resolve, (error) => {
-          isDone = true;
-          reject(error);
-        });
-      });
-      if (done) {
-        isDone = true;
-        return;
-      }
-      yield value;
-    }
-  } finally {
-    signal?.removeEventListener("abort", abort);
-    // Not awaited: a source that hangs would hang here.
-    if (!isDone) void Promise.resolve(iterator.return?.()).catch(() => {});
-  }
-}
-
-function notSequences(actual: unknown): TypeError {
-  return typeError(
-    "Cannot build: expected a matrix { data, rows, length }, or an iterable of arrays of tokens",
-    { actual: typeof actual },
-  );
-}
-
-function isMatrix(sequences: object): sequences is SequenceMatrix {
-  return "data" in sequences && "rows" in sequences;
-}
-
-function checkMatrix({ data, rows, length }: SequenceMatrix): void {
-  const isTyped = data instanceof Uint8Array || data instanceof Uint16Array ||
-    data instanceof Uint32Array || data instanceof Int32Array;
-  if (!isTyped) {
-    throw typeError(
-      "Cannot build: data is not a Uint8Array, Uint16Array, Uint32Array or Int32Array; convert it, or pass rows",
-      { actual: Object.prototype.toString.call(data) },
+/** Makes sure that filters and items have one value per row. */
+function checkCounts(
+  rows: number,
+  filters: readonly [name: string, values: FilterValues][],
+  items: ItemIds | undefined,
+): void {
+  for (const [filter, { length }] of filters) {
+    if (length === rows) continue;
+    throw new BuildInputError(
+      "filter-length",
+      `Cannot build: the filter ${
+        JSON.stringify(filter)
+      } has ${length} values, expected one for each of ${rows} rows; add or remove some`,
+      { filter, expected: rows, actual: length },
     );
   }
-  if (!Number.isInteger(length) || length < 1 || length > MAX_LENGTH) {
+  if (items && items.length !== rows) {
     throw new BuildInputError(
-      "bad-length",
-      `Cannot build: the matrix has ${length} columns, expected 1 … ${MAX_LENGTH}`,
-      { expected: MAX_LENGTH, actual: length },
-    );
-  }
-  if (!Number.isInteger(rows) || rows < 0 || data.length !== rows * length) {
-    throw new BuildInputError(
-      "ragged-matrix",
-      `Cannot build: ${rows} rows of ${length} tokens are ${
-        rows * length
-      } values, the data has ${data.length}`,
-      { expected: rows * length, actual: data.length },
+      "items-length",
+      `Cannot build: there are ${items.length} item ids, expected one for each of ${rows} rows; add or remove some`,
+      { expected: rows, actual: items.length },
     );
   }
 }

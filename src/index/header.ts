@@ -1,15 +1,19 @@
 /** What the header of an index file says, and whether it can be true. */
 import { IndexFormatError } from "../errors.ts";
 import type { Header } from "../storage/safetensors.ts";
+import { isSoundItems, itemsSections, type ItemsShape } from "./items.ts";
 import {
   FORMAT_VERSION,
   innerEdges,
+  isCount,
   type LevelShape,
   MAX_LENGTH,
   MAX_VOCAB,
   planSections,
   rowWords,
+  type Section,
 } from "./layout.ts";
+import { areSoundFilters, filterSections, type FilterShape } from "./named_filters.ts";
 
 /** Shape of a whole index. */
 export interface IndexShape {
@@ -17,6 +21,29 @@ export interface IndexShape {
   size: number;
   vocabSize: number;
   levels: LevelShape[];
+  /** Named filters; absent where there are none. */
+  filters?: FilterShape[];
+  /** Item ids; absent where there are none. */
+  items?: ItemsShape;
+}
+
+/** Parts that arrive one after the other: the levels, then filters and items together, where there are any. */
+export function partCount({ levels, filters, items }: IndexShape): number {
+  return levels.length + (filters || items ? 1 : 0);
+}
+
+/**
+ * Places all sections of an index.
+ *
+ * @throws {LimitError} if the data would not fit below 4 GiB.
+ */
+export function planData(
+  { levels, size, filters = [], items }: IndexShape,
+): { sections: Section[]; byteLength: number } {
+  return planSections(levels, [
+    ...filters.flatMap((filter, i) => filterSections(filter, i, size)),
+    ...(items ? itemsSections(items, size) : []),
+  ]);
 }
 
 const FORMAT = "espalier";
@@ -63,9 +90,9 @@ export function decodeShape(header: Header): IndexShape {
     throw inconsistent("the shape is not JSON", {}, cause);
   }
   checkShape(shape);
-  const { sections, byteLength } = planSections(shape.levels);
+  const { sections, byteLength } = planData(shape);
   if (byteLength !== header.dataByteLength || sections.length !== header.tensors.length) {
-    throw inconsistent("sections and levels differ", {
+    throw inconsistent("sections and counts differ", {
       expected: byteLength,
       actual: header.dataByteLength,
     });
@@ -73,7 +100,7 @@ export function decodeShape(header: Header): IndexShape {
   for (const [i, { name, offset, byteLength }] of sections.entries()) {
     const tensor = header.tensors[i];
     if (tensor.name !== name || tensor.offset !== offset || tensor.byteLength !== byteLength) {
-      throw inconsistent(`section "${name}" is not where its level needs it`, { section: name });
+      throw inconsistent(`section "${name}" is not where the counts place it`, { section: name });
     }
   }
   return shape;
@@ -107,6 +134,13 @@ function checkShape(shape: IndexShape): void {
   if (shape.size !== size || size >= 2 ** 32 - 1) {
     throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
   }
+  const { filters, items } = shape;
+  if (filters !== undefined && !areSoundFilters(filters, size)) {
+    throw inconsistent("what it says of the named filters cannot be");
+  }
+  if (items !== undefined && !isSoundItems(items, size)) {
+    throw inconsistent("what it says of the item ids cannot be");
+  }
 }
 
 function isSoundLevel(level: LevelShape, states: number, inner: number): boolean {
@@ -123,10 +157,6 @@ function isSoundLevel(level: LevelShape, states: number, inner: number): boolean
       : level.encoding === "packed" &&
         (level.starts === "one" ? edges === states : level.starts === "bits" ||
           level.starts === "list" && edges > states));
-}
-
-function isCount(value: unknown, least: number, most: number): boolean {
-  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
 }
 
 function inconsistent(

@@ -6,10 +6,15 @@
  * file   │ u64 header length │ JSON header, padded with spaces │ data                        │
  *        0                   8                                 └ a multiple of 256           end
  *
- * data   │ level 0 │ level 1 │ … every section starts on a multiple of 256 bytes, u32 little-endian
+ * data   │ level 0 │ level 1 │ … │ filter 0 │ filter 1 │ … │ items │
+ *          every section starts on a multiple of 256 bytes, u32 little-endian
  *
- * level, packed │ tokens │ starts, starts.rank, starts.select │ inner* │ end* │
- * level, bitmap │ bitmap, bitmap.rank, bitmap.select          │ inner* │ end* │
+ * level, packed  │ tokens │ starts, starts.rank, starts.select │ inner* │ end* │
+ * level, bitmap  │ bitmap, bitmap.rank, bitmap.select          │ inner* │ end* │
+ * filter, bits   │ bits        │
+ * filter, sparse │ low │ high  │
+ * items, integer │ starts* │ ids                           │
+ * items, string  │ starts* │ ends.low │ ends.high* │ text │
  * ```
  *
  * - `tokens`: edge k is the `tokenBits` bits from bit k·tokenBits on, plus `tokenMin`. One word of slack
@@ -22,6 +27,18 @@
  * - `*.rank`: how many ones precede each block of 512 bits, `floor(bits / 512) + 1` words.
  * - `*.select`: block in which the one with number 512·i stands, `floor(ones / 512) + 1` words.
  *   Bit vectors themselves have `floor(bits / 32) + 1` words.
+ *
+ * Named filters (named_filters.ts), by number because names are free text:
+ * - `filterN.bits`: a bit per ordinal, 1 = allowed.
+ * - `filterN.low`, `filterN.high`: the ordinals that are allowed (that are not, where `inverted`), Elias–Fano.
+ *
+ * Item ids (items.ts), one or more per sequence, sorted by ordinal:
+ * - `items.starts`: a bit per item, 1 = first of its sequence; only where a sequence has several.
+ * - `items.ids`: packed like tokens, `bits(max - min)` bits each, relative to `min`.
+ * - `items.text`: UTF-8, one id after the other. `items.ends`: the byte behind each, Elias–Fano.
+ *
+ * Elias–Fano (elias_fano.ts): number i is `low[i] + 2^lowBits · (position of one i in high - i)`.
+ * What would have no words is left out.
  */
 import { LimitError } from "../errors.ts";
 
@@ -77,6 +94,11 @@ export interface Section {
   byteLength: number;
 }
 
+/** Whether a value of a header is an integer in [least, most]. */
+export function isCount(value: unknown, least: number, most: number): value is number {
+  return Number.isInteger(value) && (value as number) >= least && (value as number) <= most;
+}
+
 /** Bits that a token of a level takes, relative to the level's smallest token. */
 export function tokenBits(level: Pick<LevelShape, "tokenCount">): number {
   return 32 - Math.clz32(level.tokenCount - 1);
@@ -96,27 +118,40 @@ export function bitVectorWords(bits: number, ones: number): [number, number, num
   ];
 }
 
-/** Names and sizes in words of the sections of one level, in file order. */
-export function sectionWords(level: LevelShape, innerEdges: number): [string, number][] {
-  const sections: [string, number][] = [];
-  const bitVector = (name: string, bits: number, ones: number) => {
-    const [words, rank, select] = bitVectorWords(bits, ones);
-    sections.push([name, words], [`${name}.rank`, rank], [`${name}.select`, select]);
-  };
+/** Name and size in words of a section. */
+export type SectionSize = [name: string, words: number];
+
+/** Sections of a bit vector and its samples. */
+export function bitVectorSections(name: string, bits: number, ones: number): SectionSize[] {
+  const [words, rank, select] = bitVectorWords(bits, ones);
+  return [[name, words], [`${name}.rank`, rank], [`${name}.select`, select]];
+}
+
+/** Section of `count` values of so many bits, with its word of slack; none where they take no bits. */
+export function packedSections(name: string, count: number, bits: number): SectionSize[] {
+  return bits > 0 ? [[name, Math.ceil(count * bits / 32) + 1]] : [];
+}
+
+/** Sections of one level, in file order. */
+export function sectionWords(level: LevelShape, innerEdges: number): SectionSize[] {
+  const sections: SectionSize[] = [];
   if (level.encoding === "bitmap") {
-    bitVector("bitmap", level.states * rowWords(level) * 32, level.edges);
+    const bits = level.states * rowWords(level) * 32;
+    sections.push(...bitVectorSections("bitmap", bits, level.edges));
   } else {
-    const bits = tokenBits(level);
-    if (bits > 0) sections.push(["tokens", Math.ceil(level.edges * bits / 32) + 1]);
+    sections.push(...packedSections("tokens", level.edges, tokenBits(level)));
     if (level.starts === "list") sections.push(["starts", level.edges - level.states]);
-    if (level.starts === "bits") bitVector("starts", level.edges, level.states);
+    if (level.starts === "bits") {
+      sections.push(...bitVectorSections("starts", level.edges, level.states));
+    }
   }
-  if (level.inner) bitVector("inner", level.edges, innerEdges);
-  if (level.end) bitVector("end", level.edges, level.ends);
+  if (level.inner) sections.push(...bitVectorSections("inner", level.edges, innerEdges));
+  if (level.end) sections.push(...bitVectorSections("end", level.edges, level.ends));
   return sections;
 }
 
-const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
+/** Bytes that a section of so many bytes takes in the data. */
+export const aligned = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 
 /** Bytes that a level takes in the data, padding included. */
 export function levelByteLength(level: LevelShape, innerEdges: number): number {
@@ -130,22 +165,27 @@ export function innerEdges(levels: readonly LevelShape[], d: number): number {
 }
 
 /**
- * Places all sections in level order.
+ * Places all sections in level order, then those of filters and items.
  *
  * @throws {LimitError} if the data would not fit below 4 GiB.
  */
 export function planSections(
   levels: readonly LevelShape[],
+  attached: readonly SectionSize[] = [],
 ): { sections: Section[]; byteLength: number } {
   const sections: Section[] = [];
   let offset = 0;
+  const place = (name: string, words: number) => {
+    const byteLength = aligned(words * 4);
+    sections.push({ name, offset, byteLength });
+    offset += byteLength;
+  };
   levels.forEach((level, d) => {
     for (const [part, words] of sectionWords(level, innerEdges(levels, d))) {
-      const byteLength = aligned(words * 4);
-      sections.push({ name: `level${d}.${part}`, offset, byteLength });
-      offset += byteLength;
+      place(`level${d}.${part}`, words);
     }
   });
+  for (const [name, words] of attached) place(name, words);
   if (offset > MAX_DATA_BYTES) {
     throw new LimitError(
       "index-too-large",

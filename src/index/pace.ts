@@ -7,6 +7,8 @@ export interface PaceOptions {
 }
 
 const TURN_MS = 50;
+/** Rows between two looks at the clock. */
+const ROWS_PER_TICK = 2 ** 16;
 
 /** One per build. Work is so many passes over the rows; progress is told as rows of the whole. */
 export class Pace {
@@ -24,6 +26,24 @@ export class Pace {
   /** Whether it is time to {@linkcode tick}, for work that comes in small pieces. */
   get isDue(): boolean {
     return performance.now() - this.#lastTurn > TURN_MS;
+  }
+
+  /**
+   * Makes a pass over `count` things in slices [from, to), with a {@linkcode tick} after each.
+   *
+   * @param rows what progress is told in, where the things are not the rows.
+   */
+  async over(
+    pass: string,
+    count: number,
+    visit: (from: number, to: number) => void,
+    rows = count,
+  ): Promise<void> {
+    for (let from = 0; from < count; from += ROWS_PER_TICK) {
+      const to = Math.min(count, from + ROWS_PER_TICK);
+      visit(from, to);
+      await this.tick(pass, Math.floor(to / count * rows), rows);
+    }
   }
 
   /**

@@ -5,9 +5,6 @@ import { levelByteLength, type LevelShape, MAX_LENGTH, rowWords } from "./layout
 import type { Pace } from "./pace.ts";
 import type { RowCursor } from "./rows.ts";
 
-/** Rows between two looks at the clock. */
-export const ROWS_PER_TICK = 2 ** 16;
-
 /** Counts the distinct prefixes of sorted rows, level by level. */
 class Counts {
   edges = new Float64Array(MAX_LENGTH);
@@ -44,23 +41,61 @@ class Counts {
   }
 }
 
+/** Tells the ordinal of each input row, once all rows have been counted. */
+class RowOrdinals {
+  /** Numbers among the ends of their level until {@linkcode finish}, then ordinals; by input row. */
+  readonly numbers: Uint32Array;
+  /** Length of each row; not there as long as all are equally long. */
+  #lengths: Uint16Array | undefined;
+  #firstLength = 0;
+
+  constructor(numbers: Uint32Array) {
+    this.numbers = numbers;
+  }
+
+  add({ row, length }: RowCursor, number: number): void {
+    this.numbers[row] = number;
+    this.#firstLength ||= length;
+    if (length !== this.#firstLength) {
+      this.#lengths ??= new Uint16Array(this.numbers.length).fill(this.#firstLength);
+    }
+    if (this.#lengths) this.#lengths[row] = length;
+  }
+
+  /** @param ends sequences that end on each level. */
+  async finish(ends: readonly number[], pace: Pace): Promise<void> {
+    const { numbers } = this;
+    const lengths = this.#lengths;
+    if (!lengths) return;
+    const before = [0, 0];
+    for (const count of ends) before.push(before.at(-1)! + count);
+    await pace.over("number", numbers.length, (from, to) => {
+      for (let row = from; row < to; row++) numbers[row] += before[lengths[row]];
+    });
+  }
+}
+
 /**
  * Reads all rows once and chooses how each level is stored.
  *
+ * @param ordinals receives the ordinal of each input row, by row number. Costs 2 bytes a row where lengths differ.
  * @throws {LimitError} if there are 2^32 - 1 sequences or more.
  */
 export async function planIndex(
   rows: RowCursor,
   vocabSize: number,
   pace: Pace,
+  ordinals?: Uint32Array,
 ): Promise<IndexShape> {
   const counts = new Counts();
+  const numbering = ordinals && new RowOrdinals(ordinals);
   rows.rewind();
-  for (let row = 0; row < rows.count;) {
-    const stop = Math.min(rows.count, row + ROWS_PER_TICK);
-    for (; row < stop && rows.next(); row++) counts.add(rows);
-    await pace.tick("plan", row, rows.count);
-  }
+  await pace.over("plan", rows.count, (from, to) => {
+    for (let i = from; i < to && rows.next(); i++) {
+      counts.add(rows);
+      numbering?.add(rows, counts.ends[rows.length - 1] - 1);
+    }
+  });
   const levels: LevelShape[] = [];
   let size = 0;
   for (let d = 0; d < counts.depth; d++) {
@@ -86,6 +121,7 @@ export async function planIndex(
       { expected: 2 ** 32 - 2, actual: size },
     );
   }
+  await numbering?.finish(levels.map((level) => level.ends), pace);
   return { size, vocabSize, levels };
 }
 

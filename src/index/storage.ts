@@ -1,9 +1,10 @@
 /** The one copy of an index: its bytes in WASM memory, the level table, and room for lookups. */
-import { IndexIntegrityError } from "../errors.ts";
+import { type ErrorFacts, IndexIntegrityError } from "../errors.ts";
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Header } from "../storage/safetensors.ts";
 import type { Arrival } from "./arrival.ts";
-import type { IndexShape } from "./header.ts";
+import { type IndexShape, partCount, planData } from "./header.ts";
+import { findItemsFault } from "./items.ts";
 import {
   innerEdges,
   LEVEL_RECORD_BYTES,
@@ -12,6 +13,7 @@ import {
   planSections,
   sectionWords,
 } from "./layout.ts";
+import { findFilterFault } from "./named_filters.ts";
 
 /** Memory of an index that is being filled. */
 export interface IndexMemory {
@@ -26,7 +28,7 @@ export interface IndexMemory {
   scratch: number;
 }
 
-/** An index, as the rooms behind this one see it. Its levels may still be arriving. */
+/** An index, as the rooms behind this one see it. Its parts may still be arriving. */
 export interface IndexStorage extends IndexMemory {
   header: Header;
   arrival: Arrival;
@@ -42,7 +44,7 @@ export async function reserve(
   module?: WebAssembly.Module,
   previous?: IndexMemory,
 ): Promise<IndexMemory> {
-  const { byteLength: dataByteLength } = planSections(shape.levels);
+  const { byteLength: dataByteLength } = planData(shape);
   const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
   const scratchBytes = 4 * Math.max(MAX_LENGTH, ...shape.levels.map((level) => level.maxBranch)) +
     RESULT_BYTES;
@@ -76,21 +78,22 @@ const FINDINGS = [
 ];
 
 /**
- * Checks the structure behind the digests: samples, counts, ascending tokens, unused bytes. Reads the levels
- * `first` … `end` - 1 once, by default all.
+ * Checks the structure behind the digests: samples, counts, ascending tokens, unused bytes. Reads the parts
+ * `first` … `end` - 1 once, by default all: the levels, then filters and items.
  *
- * @throws {IndexIntegrityError} naming the level.
+ * @throws {IndexIntegrityError} naming the level or the section.
  */
 export function verifyStructure(
-  { heap, shape, data, table }: IndexMemory,
+  storage: IndexStorage,
   first = 0,
-  end = shape.levels.length,
+  end = partCount(storage.shape),
 ): void {
+  const { heap, shape, data, table } = storage;
   const { sections } = planSections(shape.levels);
   const parts = (d: number) => sectionWords(shape.levels[d], innerEdges(shape.levels, d));
   let next = 0;
   for (let d = 0; d < first; d++) next += parts(d).length;
-  for (let d = first; d < end; d++) {
+  for (let d = first; d < Math.min(end, shape.levels.length); d++) {
     let finding = heap.exports.verifyLevel(table + d * LEVEL_RECORD_BYTES);
     let section: string | undefined;
     for (const [part, words] of parts(d)) {
@@ -104,13 +107,18 @@ export function verifyStructure(
       }
     }
     if (finding !== 0) {
-      throw new IndexIntegrityError(
-        "structure",
-        `Cannot trust the index: on level ${d}, ${
-          FINDINGS[finding]
-        }; rebuild it from the sequences`,
-        { level: d, actual: FINDINGS[finding], section },
-      );
+      throw untrusted(`on level ${d}`, FINDINGS[finding], { level: d, section });
     }
   }
+  if (end <= shape.levels.length) return;
+  const fault = findFilterFault(storage) ?? findItemsFault(storage);
+  if (fault) throw untrusted(`in "${fault.section}"`, fault.what, { section: fault.section });
+}
+
+function untrusted(where: string, actual: string, facts: ErrorFacts): IndexIntegrityError {
+  return new IndexIntegrityError(
+    "structure",
+    `Cannot trust the index: ${where}, ${actual}; rebuild it from the sequences`,
+    { ...facts, actual },
+  );
 }

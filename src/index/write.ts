@@ -1,7 +1,6 @@
 /** Second pass over the sorted rows: every level is appended to, in place, in its final form. */
 import { type LevelShape, planSections, rowWords, tokenBits } from "./layout.ts";
 import type { Pace } from "./pace.ts";
-import { ROWS_PER_TICK } from "./plan.ts";
 import type { RowCursor } from "./rows.ts";
 import { inputChanged } from "./sort_matrix.ts";
 import type { IndexMemory } from "./storage.ts";
@@ -74,11 +73,11 @@ class LevelWriter {
     if (this.#inner > 0) this.#words[this.#inner + (edge >>> 5)] |= 1 << (edge & 31);
   }
 
-  /** Marks the last edge as an end; returns its number among the ends of the level. */
-  markEnd(): number {
+  /** Marks the last edge as an end. */
+  markEnd(): void {
     const edge = this.edges - 1;
     if (this.#end > 0) this.#words[this.#end + (edge >>> 5)] |= 1 << (edge & 31);
-    return this.ends++;
+    this.ends++;
   }
 
   finish(): void {
@@ -86,16 +85,11 @@ class LevelWriter {
   }
 }
 
-/**
- * Writes an index into its reserved memory.
- *
- * @param ordinals receives the ordinal of each input row, by row number.
- */
+/** Writes the levels of an index into their reserved memory. */
 export async function writeIndex(
   rows: RowCursor,
   { heap, shape, data }: IndexMemory,
   pace: Pace,
-  ordinals?: Uint32Array,
 ): Promise<void> {
   const { sections } = planSections(shape.levels);
   const addresses = new Map(sections.map(({ name, offset }) => [name, data + offset]));
@@ -103,32 +97,25 @@ export async function writeIndex(
   const writers = shape.levels.map((level, d) =>
     new LevelWriter(words, level, (part) => (addresses.get(`level${d}.${part}`) ?? 0) / 4)
   );
-  const endsBefore = [0];
-  for (const level of shape.levels) endsBefore.push(endsBefore.at(-1)! + level.ends);
 
   let lastLength = 0;
-  let ordinal = 0;
   rows.rewind();
-  for (let row = 0; row < rows.count;) {
-    const stop = Math.min(rows.count, row + ROWS_PER_TICK);
-    for (; row < stop && rows.next(); row++) {
+  await pace.over("write", rows.count, (from, to) => {
+    for (let i = from; i < to && rows.next(); i++) {
       const { tokens, length, shared } = rows;
-      if (shared < length || length !== lastLength) {
-        const goesOn = shared === lastLength;
-        if (goesOn && shared > 0) writers[shared - 1].markInner();
-        if (length > writers.length) throw inputChanged();
-        for (let d = shared; d < length; d++) {
-          const writer = writers[d];
-          writer.append(tokens[d], d > shared || goesOn);
-          if (d < length - 1) writer.markInner();
-        }
-        ordinal = endsBefore[length - 1] + writers[length - 1].markEnd();
-        lastLength = length;
+      if (shared === length && length === lastLength) continue;
+      const goesOn = shared === lastLength;
+      if (goesOn && shared > 0) writers[shared - 1].markInner();
+      if (length > writers.length) throw inputChanged();
+      for (let d = shared; d < length; d++) {
+        const writer = writers[d];
+        writer.append(tokens[d], d > shared || goesOn);
+        if (d < length - 1) writer.markInner();
       }
-      if (ordinals) ordinals[rows.row] = ordinal;
+      writers[length - 1].markEnd();
+      lastLength = length;
     }
-    await pace.tick("write", row, rows.count);
-  }
+  });
   const isAsPlanned = shape.levels.every(({ edges, ends }, d) =>
     writers[d].edges === edges && writers[d].ends === ends
   );

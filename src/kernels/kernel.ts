@@ -5,6 +5,7 @@
  * A step takes logits [R, W] for R rows (B at step 0, B·M after) and the beams that stand in those rows, and
  * leaves the best M candidates of every batch row as beams. Ties: lower parent row, then lower token.
  */
+import type { FilterBits } from "../index/filter_bits.ts";
 
 /** How logits become log-probabilities. */
 export type Normalize = "vocab" | "allowed" | "none";
@@ -30,23 +31,8 @@ export interface SearchShape {
   lengthPenalty: number;
   padToken: number;
   /** Per batch row, what is allowed; undefined allows everything. */
-  filters?: readonly (EdgeFilter | undefined)[];
+  filters?: readonly (FilterBits | undefined)[];
 }
-
-/**
- * An item filter, compiled. Words are u32, little-endian, in the memory that the kernel reads.
- *
- * `edges[d]` has a bit per edge of level d, or, where the level is a bitmap, the shape of its bitmap: 1 =
- * an allowed sequence ends at or below the edge. `ends[d]` has a bit per end of level d, in order: 1 = the
- * sequence that ends there is allowed; only read where the edge goes on as well. Undefined = all ones.
- */
-export interface EdgeFilter {
-  readonly edges: readonly (KernelAddress | undefined)[];
-  readonly ends: readonly (KernelAddress | undefined)[];
-}
-
-/** Where a kernel finds bytes: a byte address in its memory or buffer. */
-export type KernelAddress = number;
 
 /** Status of a beam, bits. */
 export const BEAM_DEAD = 0;

@@ -1,6 +1,7 @@
 /** One WASM memory with an instance over it, and who uses which part of it. */
 import { LimitError } from "../errors.ts";
 import { compiledModule, type WasmExports } from "./module.ts";
+import { Ranges } from "./ranges.ts";
 
 const PAGE = 65536;
 const MAX_BYTES = 2 ** 32;
@@ -17,15 +18,12 @@ const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 export class WasmHeap {
   readonly memory: WebAssembly.Memory;
   readonly exports: WasmExports;
-  /** Free ranges [start, end), ascending, never adjacent; beyond `#end` everything is free. */
-  #free: [start: number, end: number][] = [];
-  #end: number;
-  #sizes = new Map<number, number>();
+  #ranges: Ranges;
 
   private constructor(memory: WebAssembly.Memory, instance: WebAssembly.Instance) {
     this.memory = memory;
     this.exports = instance.exports as unknown as WasmExports;
-    this.#end = aligned(this.exports.heapBase());
+    this.#ranges = new Ranges(aligned(this.exports.heapBase()));
   }
 
   /** @param bytes room to make at once, so that the memory need not grow for it. */
@@ -50,16 +48,7 @@ export class WasmHeap {
    */
   allocate(bytes: number): number {
     const size = aligned(Math.max(bytes, 1));
-    const index = this.#free.findIndex(([start, end]) => end - start >= size);
-    if (index >= 0) {
-      const range = this.#free[index];
-      const address = range[0];
-      range[0] += size;
-      if (range[0] === range[1]) this.#free.splice(index, 1);
-      this.#sizes.set(address, size);
-      return address;
-    }
-    const address = this.#end;
+    const address = this.#ranges.find(size);
     const end = address + size;
     const missing = end + SLACK - this.memory.buffer.byteLength;
     if (end + SLACK > MAX_BYTES) throw outOfMemory(end);
@@ -70,24 +59,13 @@ export class WasmHeap {
         throw outOfMemory(end, cause);
       }
     }
-    this.#end = end;
-    this.#sizes.set(address, size);
+    this.#ranges.take(address, size);
     return address;
   }
 
   /** Gives back what {@linkcode allocate} returned. */
   free(address: number): void {
-    const size = this.#sizes.get(address);
-    if (size === undefined) throw new Error(`Cannot free ${address}: it is not allocated`);
-    this.#sizes.delete(address);
-    let start = address;
-    let end = address + size;
-    const next = this.#free.findIndex(([other]) => other > address);
-    let at = next < 0 ? this.#free.length : next;
-    if (at < this.#free.length && this.#free[at][0] === end) end = this.#free.splice(at, 1)[0][1];
-    if (at > 0 && this.#free[at - 1][1] === start) start = this.#free.splice(--at, 1)[0][0];
-    if (end === this.#end) this.#end = start;
-    else this.#free.splice(at, 0, [start, end]);
+    this.#ranges.give(address);
   }
 
   /** View of `length` bytes at an address, valid until the memory grows. */

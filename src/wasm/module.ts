@@ -9,8 +9,24 @@ export interface WasmExports {
   ordinalOfEdge(level: number, edge: number): number;
   spellEdge(levels: number, depth: number, edge: number, out: number): number;
   spell(levels: number, count: number, ordinal: number, out: number): number;
-  children(level: number, state: number, out: number): number;
+  children(level: number, state: number, filter: number, out: number): number;
   hasToken(level: number, token: number): number;
+  combineBits(operation: number, a: number, b: number, out: number, bytes: number): void;
+  countBits(at: number, bytes: number): number;
+  copyBits(source: number, from: number, target: number, to: number, count: number): void;
+  fillBits(target: number, count: number): void;
+  spreadBits(
+    mask: number,
+    inverted: number,
+    bits: number,
+    source: number,
+    sourceBits: number,
+    target: number,
+  ): void;
+  joinBits(starts: number, edges: number, source: number, target: number, states: number): void;
+  joinListed(list: number, count: number, edges: number, source: number, target: number): void;
+  joinRows(source: number, rowWords: number, states: number, target: number): void;
+  forbid(levels: number, filter: number, ordinals: number, count: number): void;
   verifyLevel(level: number): number;
   isZero(from: number, to: number): number;
   logSumExp(row: number, n: number): number;

@@ -6,15 +6,15 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/index/build.ts";
+import { storageOf } from "../../src/index/constraint_index.ts";
+import { filterBitsOf } from "../../src/index/filter.ts";
 import {
   BEAM_DEAD,
   BEAM_ENDED,
   BEAM_LIVE,
   BEAM_STOPPABLE,
   type Beams,
-  type EdgeFilter,
   type Kernel,
-  type KernelAddress,
   type KernelSearch,
   type SearchShape,
 } from "../../src/kernels/kernel.ts";
@@ -31,12 +31,6 @@ import {
   oracleStep,
 } from "./oracle.ts";
 import { type RowSet, rowSets } from "./sets.ts";
-
-/** A kernel under test, and how to put words where it reads them. */
-export interface KernelUnderTest {
-  kernel: Kernel;
-  place(words: Uint32Array): KernelAddress;
-}
 
 interface Problem {
   set: RowSet;
@@ -71,7 +65,7 @@ const problems: fc.Arbitrary<Problem> = fc.record({
 
 /** Runs the suite on one kernel: so many random problems, step by step. Returns how many steps there were. */
 export async function conformance(
-  open: (index: ConstraintIndex) => KernelUnderTest | Promise<KernelUnderTest>,
+  open: (index: ConstraintIndex) => Kernel | Promise<Kernel>,
   numRuns: number,
 ): Promise<number> {
   let steps = 0;
@@ -87,7 +81,7 @@ export async function conformance(
 
 async function checkProblem(
   { set, options, wider, ends, filters, rule, delivery, seed }: Problem,
-  open: (index: ConstraintIndex) => KernelUnderTest | Promise<KernelUnderTest>,
+  open: (index: ConstraintIndex) => Kernel | Promise<Kernel>,
 ): Promise<number> {
   const oracle = new OracleSet(set.rows, set.vocabSize);
   const used = new Set(set.rows.flat());
@@ -95,19 +89,22 @@ async function checkProblem(
   while (endToken !== undefined && used.has(endToken)) endToken++;
   const rowWidth = Math.max(set.vocabSize + wider, (endToken ?? 0) + 1);
   using index = await buildIndex(set.rows, { vocabSize: set.vocabSize });
-  const { kernel, place } = await open(index);
-  using _ = kernel;
+  using kernel = await open(index);
   const { batchSize, beamSize } = options;
   const masks = filters.slice(0, batchSize);
   const oracleFilters = masks.map((mask) =>
     mask === 0xff ? undefined : oracle.filter((ordinal) => (mask >> (ordinal & 7) & 1) === 1)
+  );
+  using made = new DisposableStack();
+  const itemFilters = oracleFilters.map((filter) =>
+    filter && made.use(index.filter(filter.ordinals))
   );
   const shape: SearchShape = {
     ...options,
     rowWidth,
     endToken,
     padToken: 0,
-    filters: oracleFilters.map((filter) => filter && compile(oracle, index, filter, place)),
+    filters: itemFilters.map((filter) => filter && filterBitsOf(filter, storageOf(index))),
   };
   using search = kernel.begin(shape);
   const model = modelOf(RULES[rule], seed, delivery);
@@ -254,39 +251,4 @@ function toBeams(
     })
   );
   return result;
-}
-
-/** Compiles a filter as the contract says: bits per edge, in the shape of the level, and bits per end. */
-function compile(
-  oracle: OracleSet,
-  index: ConstraintIndex,
-  filter: OracleFilter,
-  place: (words: Uint32Array) => KernelAddress,
-): EdgeFilter {
-  const edges: KernelAddress[] = [];
-  const ends: KernelAddress[] = [];
-  oracle.levels.forEach((nodes, d) => {
-    const { encoding, tokenMin } = index.levels[d];
-    const tokenMax = nodes.reduce((most, { token }) => Math.max(most, token), 0);
-    const stride = 32 * Math.ceil((tokenMax - tokenMin + 1) / 32);
-    const states = new Map<OracleNode, number>();
-    for (const { parent } of nodes) if (!states.has(parent!)) states.set(parent!, states.size);
-    const bits = new Uint32Array(
-      1 + Math.ceil((encoding === "bitmap" ? states.size * stride : nodes.length) / 32),
-    );
-    const endBits = new Uint32Array(1 + Math.ceil(nodes.length / 32));
-    let end = 0;
-    for (const node of nodes) {
-      const position = encoding === "bitmap"
-        ? states.get(node.parent!)! * stride + node.token - tokenMin
-        : node.edge;
-      if (filter.nodes.has(node)) bits[position >>> 5] |= 1 << (position & 31);
-      if (node.ordinal === undefined) continue;
-      if (filter.ordinals.has(node.ordinal)) endBits[end >>> 5] |= 1 << (end & 31);
-      end++;
-    }
-    edges.push(place(bits));
-    ends.push(place(endBits));
-  });
-  return { edges, ends };
 }

@@ -5,13 +5,8 @@ import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/index/build.ts";
 import { Arrival } from "../../src/index/arrival.ts";
 import { indexFrom } from "../../src/index/constraint_index.ts";
-import { encodeShape, type IndexShape } from "../../src/index/header.ts";
-import {
-  LEVEL_RECORD_BYTES,
-  levelTable,
-  MAX_LENGTH,
-  planSections,
-} from "../../src/index/layout.ts";
+import { encodeShape, type IndexShape, partCount, planData } from "../../src/index/header.ts";
+import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/layout.ts";
 import { type IndexStorage, RESULT_BYTES } from "../../src/index/storage.ts";
 import { digestChunks, encodeHeader } from "../../src/storage/safetensors.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
@@ -87,7 +82,7 @@ export async function signed(
   data: Uint8Array<ArrayBuffer>,
   metadata: Record<string, string> = {},
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const { sections } = planSections(shape.levels);
+  const { sections } = planData(shape);
   const digests = await digestChunks((at, length) => data.subarray(at, at + length), data.length);
   const own = { ...encodeShape(shape), ...metadata };
   const header = await encodeHeader(sections, own, digests);
@@ -206,7 +201,7 @@ export class Cage {
   }
 
   static async create(shape: IndexShape): Promise<Cage> {
-    const { sections, byteLength } = planSections(shape.levels);
+    const { sections, byteLength } = planData(shape);
     const scratchBytes = RESULT_BYTES +
       4 * Math.max(MAX_LENGTH, ...shape.levels.map(({ maxBranch }) => maxBranch));
     const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
@@ -217,7 +212,7 @@ export class Cage {
     const records = levelTable(shape.levels, data);
     heap.u32(table, records.length).set(records);
     const header = await encodeHeader(sections, encodeShape(shape), []);
-    const arrival = Arrival.complete(shape.levels.length);
+    const arrival = Arrival.complete(partCount(shape));
     return new Cage({
       heap,
       shape,

@@ -1,5 +1,6 @@
 /** The kernel on WASM SIMD: see asm/module/step.ts for the arithmetic. */
 import { ModelOutputError } from "../../errors.ts";
+import type { FilterBits } from "../../index/filter_bits.ts";
 import { LEVEL_RECORD_BYTES, NONE } from "../../index/layout.ts";
 import type { IndexStorage } from "../../index/storage.ts";
 import {
@@ -43,6 +44,11 @@ export class WasmKernel implements Kernel {
 /** Candidates that the buffer holds: those that are kept, and those that wait to be sorted out. */
 function bufferSize(limit: number): number {
   return 2 * limit + 64;
+}
+
+/** 0 stands for "all are allowed". */
+function addressIn(filter: FilterBits | undefined, offset: number | undefined): number {
+  return filter === undefined || offset === undefined ? 0 : filter.address + offset;
 }
 
 class WasmSearch implements KernelSearch {
@@ -197,8 +203,8 @@ class WasmSearch implements KernelSearch {
     if (filters) {
       const addresses = heap.u32(this.#filters, filters.length * 2);
       filters.forEach((filter, batch) => {
-        addresses[2 * batch] = filter?.edges[this.step] ?? 0;
-        addresses[2 * batch + 1] = filter?.ends[this.step] ?? 0;
+        addresses[2 * batch] = addressIn(filter, filter?.edges[this.step]);
+        addresses[2 * batch + 1] = addressIn(filter, filter?.ends[this.step]);
       });
     }
     if (address === undefined) this.#stepThroughWindow(logits, rows);

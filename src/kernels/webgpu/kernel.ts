@@ -1,5 +1,6 @@
 /** The kernel on WebGPU: two dispatches a step, everything stays in buffers until it is read. */
-import { BackendError } from "../../errors.ts";
+import { BackendError, LimitError } from "../../errors.ts";
+import type { FilterBits } from "../../index/filter_bits.ts";
 import {
   innerEdges,
   LEVEL_FIELDS,
@@ -9,7 +10,8 @@ import {
   planSections,
 } from "../../index/layout.ts";
 import type { IndexStorage } from "../../index/storage.ts";
-import type { Kernel, KernelAddress, SearchShape } from "../kernel.ts";
+import { Ranges } from "../../wasm/ranges.ts";
+import type { Kernel, SearchShape } from "../kernel.ts";
 import { compilePipelines, freeBuffer, makeBuffer, type Pipelines } from "./device.ts";
 import { ADDRESS_FIELDS, type Params } from "./params.ts";
 import { GpuSearch, type Level } from "./search.ts";
@@ -23,8 +25,9 @@ const FILTER_USAGE = 0x80 | 0x08 | 0x04;
 /** Why an index cannot be searched on a device, or undefined if it can. */
 export function misfit(storage: IndexStorage, limits: GPUSupportedLimits): string | undefined {
   const { levels } = storage.shape;
-  if (storage.dataByteLength > limits.maxBufferSize) {
-    return `the index has ${storage.dataByteLength} bytes, a buffer of the adapter at most ${limits.maxBufferSize}`;
+  const { byteLength } = planSections(levels);
+  if (byteLength > limits.maxBufferSize) {
+    return `the index has ${byteLength} bytes, a buffer of the adapter at most ${limits.maxBufferSize}`;
   }
   const largest = Math.max(
     ...levels.map((level, d) => levelByteLength(level, innerEdges(levels, d))),
@@ -50,7 +53,9 @@ export class WebGpuKernel implements Kernel {
   #levels: Level[];
   /** Words of all filters. Grows: read it afresh. */
   filters: GPUBuffer;
-  #filterWords = 0;
+  /** Words of it that are taken, and by which filter. */
+  #ranges = new Ranges(0);
+  #placed = new WeakMap<FilterBits, number>();
 
   private constructor(
     storage: IndexStorage,
@@ -75,12 +80,13 @@ export class WebGpuKernel implements Kernel {
     const why = misfit(storage, device.limits);
     if (why) throw new BackendError("index-too-large", `Cannot search on this device: ${why}`);
     const pipelines = await compilePipelines(device);
-    const { heap, data, dataByteLength } = storage;
+    // Named filters and item ids stand behind the levels, and stay on the CPU.
+    const { byteLength } = planSections(storage.shape.levels);
     device.pushErrorScope("out-of-memory");
     const index = makeBuffer(
       device,
       "index",
-      dataByteLength,
+      byteLength,
       GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
     );
     const error = await device.popErrorScope().catch((cause: Error) => cause);
@@ -91,30 +97,57 @@ export class WebGpuKernel implements Kernel {
         `Cannot place the index on the GPU: ${error.message}`,
       );
     }
-    for (let at = 0; at < dataByteLength; at += UPLOAD_BYTES) {
-      const length = Math.min(UPLOAD_BYTES, dataByteLength - at);
-      device.queue.writeBuffer(index, at, heap.u8(data + at, length));
-    }
-    return new WebGpuKernel(storage, device, pipelines, index);
+    const kernel = new WebGpuKernel(storage, device, pipelines, index);
+    kernel.#upload(index, 0, storage.data, byteLength);
+    return kernel;
   }
 
-  /** Puts words of filters where searches find them; returns their address. Before any search with filters. */
-  place(words: Uint32Array<ArrayBuffer>): KernelAddress {
-    const address = this.#filterWords;
-    const bytes = (address + words.length) * 4;
-    if (bytes > this.filters.size) {
-      const larger = makeBuffer(this.device, "filters", 2 * bytes, FILTER_USAGE);
-      if (address > 0) {
-        const encoder = this.device.createCommandEncoder({ label: "espalier filters" });
-        encoder.copyBufferToBuffer(this.filters, 0, larger, 0, address * 4);
-        this.device.queue.submit([encoder.finish()]);
-      }
-      freeBuffer(this.device, this.filters);
-      this.filters = larger;
+  /**
+   * Word of {@linkcode filters} where a filter starts. It is copied there when it is first used, and makes room when its
+   * memory on the CPU side is given back.
+   *
+   * @throws {LimitError} if it does not fit.
+   */
+  filterAt(filter: FilterBits): number {
+    const known = this.#placed.get(filter);
+    if (known !== undefined) return known;
+    const words = filter.byteLength / 4;
+    const address = this.#ranges.find(words);
+    const bytes = (address + words) * 4;
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
+    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    if (bytes > most) {
+      throw new LimitError(
+        "search-too-large",
+        `Cannot search on this GPU: its filters take ${bytes} bytes, at most ${most} fit; dispose of some, or use backend "wasm"`,
+        { expected: most, actual: bytes },
+      );
     }
-    this.device.queue.writeBuffer(this.filters, address * 4, words);
-    this.#filterWords += words.length;
+    if (bytes > this.filters.size) this.#growFilters(Math.min(2 * bytes, most));
+    this.#ranges.take(address, words);
+    this.#placed.set(filter, address);
+    this.#upload(this.filters, address * 4, filter.address, filter.byteLength);
+    const ranges = this.#ranges;
+    filter.whenFreed(() => ranges.give(address));
     return address;
+  }
+
+  #growFilters(bytes: number): void {
+    const larger = makeBuffer(this.device, "filters", bytes, FILTER_USAGE);
+    const encoder = this.device.createCommandEncoder({ label: "espalier filters" });
+    encoder.copyBufferToBuffer(this.filters, 0, larger, 0, this.filters.size);
+    this.device.queue.submit([encoder.finish()]);
+    freeBuffer(this.device, this.filters);
+    this.filters = larger;
+  }
+
+  /** Copies bytes of the heap to a buffer, piece by piece. */
+  #upload(target: GPUBuffer, offset: number, address: number, byteLength: number): void {
+    const { heap } = this.#storage!;
+    for (let at = 0; at < byteLength; at += UPLOAD_BYTES) {
+      const bytes = heap.u8(address + at, Math.min(UPLOAD_BYTES, byteLength - at));
+      this.device.queue.writeBuffer(target, offset + at, bytes);
+    }
   }
 
   begin(shape: SearchShape): GpuSearch {

@@ -1,5 +1,6 @@
 /** One search on WebGPU. */
 import { BackendError, LimitError, ModelOutputError } from "../../errors.ts";
+import type { FilterBits } from "../../index/filter_bits.ts";
 import { NONE } from "../../index/layout.ts";
 import type { IndexStorage } from "../../index/storage.ts";
 import {
@@ -90,6 +91,7 @@ export class GpuSearch implements KernelSearch {
     this.#require(tableWords * 4, "filters");
     this.#require(4 * this.#stagingWords(steps), "results");
     if (B > MAX_GRID) throw tooLarge("batch rows", MAX_GRID, B);
+    const table = rowFilters && this.#placeFilters(rowFilters, steps);
     const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
     const make = (label: string, words: number, usage = STORAGE | COPY_DST | COPY_SRC) => {
       const buffer = makeBuffer(device, label, words * 4, usage);
@@ -116,16 +118,7 @@ export class GpuSearch implements KernelSearch {
         (_, length) => length === 0 ? 1 : length ** -shape.lengthPenalty,
       ),
     );
-    if (rowFilters) {
-      const table = new Uint32Array(this.#tableStride * steps).fill(NONE);
-      rowFilters.forEach((filter, b) => {
-        for (let d = 0; d < levels.length; d++) {
-          table[d * this.#tableStride + 2 * b] = filter?.edges[d] ?? NONE;
-          table[d * this.#tableStride + 2 * b + 1] = filter?.ends[d] ?? NONE;
-        }
-      });
-      queue.writeBuffer(this.#filterTable, 0, table);
-    }
+    if (table) queue.writeBuffer(this.#filterTable, 0, table);
     const root = emptyBeams(this.#stride);
     root.scores.fill(0, 0, B);
     root.states.fill(0, 0, B);
@@ -133,6 +126,31 @@ export class GpuSearch implements KernelSearch {
     this.#last = { beams: root, tokens: new Uint32Array(), parents: new Uint32Array() };
     this.#write(root);
     this.#unwatch();
+  }
+
+  /** Places the filters; returns, per step and batch row, the words where edges and ends of its level start. */
+  #placeFilters(
+    filters: readonly (FilterBits | undefined)[],
+    steps: number,
+  ): Uint32Array<ArrayBuffer> {
+    const { device } = this.#kernel;
+    const table = new Uint32Array(this.#tableStride * steps).fill(NONE);
+    this.#watch(device);
+    try {
+      filters.forEach((filter, b) => {
+        if (!filter) return;
+        const start = this.#kernel.filterAt(filter);
+        filter.edges.forEach((edges, d) => {
+          const at = d * this.#tableStride + 2 * b;
+          const ends = filter.ends[d];
+          table[at] = start + edges / 4;
+          if (ends !== undefined) table[at + 1] = start + ends / 4;
+        });
+      });
+    } finally {
+      this.#unwatch();
+    }
+    return table;
   }
 
   get rows(): number {
