@@ -27,7 +27,7 @@ import {
   readSource,
 } from "./onnx_graph.ts";
 import { narrowInts } from "./narrow_ints.ts";
-import { type Opened, OpenOnnxModel } from "./onnx_model.ts";
+import { type Opened, type OpenGpu, OpenOnnxModel } from "./onnx_model.ts";
 import type { Engine } from "./onnx_search.ts";
 
 export type {
@@ -55,11 +55,17 @@ export interface OnnxOptions {
    * the CPU. `"webgpu"` throws where that fails.
    */
   provider?: "auto" | OnnxProvider;
-  /** The module onnxruntime-web to use. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`. */
+  /**
+   * The module onnxruntime-web to use: for sessions, the very one that made them. Default:
+   * `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`.
+   */
   ort?: OrtModule;
-  /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`). */
+  /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`), below `vocabSize`. */
   startToken?: number;
-  /** What shorter prompts of a batch are padded with; masks hide it. Default 0. */
+  /**
+   * What shorter prompts of a batch are padded with; masks hide it. An encoder must know it; a decoder-only model gets
+   * its last token in place of one beyond its vocabulary, such as tokenizers add to GPT-2. Default 0.
+   */
   padToken?: number;
   /** Stands in for `fetch`. */
   fetch?: typeof fetch;
@@ -68,11 +74,14 @@ export interface OnnxOptions {
 /** What {@linkcode OnnxModel.withPrompts} gives: a model for one search at a time. Dispose of it to free its caches. */
 export type PromptedModel = (Model | GpuModel) & Disposable;
 
-/** An ONNX model that is open. Disposing of it releases the sessions that it made. */
+/**
+ * An ONNX model that is open. Disposing of it ends the searches that run, with code `"disposed"`, and then releases
+ * the sessions that it made; await that with `Symbol.asyncDispose`.
+ */
 export interface OnnxModel extends Disposable, AsyncDisposable {
   /** W, logits per row: what searches must be given as `vocabSize`. */
   readonly vocabSize: number;
-  /** Where it runs. */
+  /** Where its logits are: in the memory of the GPU, or of the CPU. (A session of yours runs where you made it.) */
   readonly provider: OnnxProvider;
   /** Why there. */
   readonly reason: string;
@@ -90,6 +99,9 @@ export interface OnnxModel extends Disposable, AsyncDisposable {
    * Cost of a search: the prompts run once per batch row; then each step runs B·M rows of one token (of all tokens so
    * far, without caches). On the CPU caches are copied out of the session, by beam, and in again at every step.
    *
+   * A search ends with code `"run-failed"` where the model fails. On the CPU it does if it has no position for
+   * some token, or an encoder does not know one; on the GPU that is not noticed, and the logits are meaningless.
+   *
    * @throws {RangeError} if there are no prompts, one is empty, lengths differ without a mask, or a token is out of
    * range. @throws {EspalierError} with code `"disposed"`.
    */
@@ -101,8 +113,8 @@ export interface OnnxModel extends Disposable, AsyncDisposable {
  * `encoder_hidden_states`, `encoder_attention_mask`, `use_cache_branch`, `num_logits_to_keep`, `past_key_values.*` in;
  * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with three steps of two rows, so that
  * what cannot be served is refused here. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
- * back because its ids, masks or positions are int64 is opened again from a copy of its bytes in which they are
- * int32; others go to the CPU, and `reason` says so.
+ * back because the decoder's ids, masks or positions are int64 is opened again from a copy of its bytes in which they
+ * are int32; others go to the CPU, and `reason` says so.
  *
  * Cost: the sessions, and three runs of at most two rows; on the GPU up to three times that.
  *
@@ -150,27 +162,40 @@ export async function createOnnxModel(
     const ort = options.ort ?? await loadOrt("wasm");
     const engine = await openEngine(ort, sources);
     try {
-      return { engine, ...await probeCpu(engine, start) };
+      return { engine, ...await probeCpu(engine) };
     } catch (error) {
       await closeEngine(engine);
       throw error;
     }
   };
-  let reason = provider === "wasm" ? "asked for" : "no device was passed";
+  let reason = provider === "wasm"
+    ? "asked for"
+    : `no device was passed${
+      isSession(source) ? " with the session: its logits come to the CPU" : ""
+    }`;
+  let opened: Opened | undefined;
+  let gpu: OpenGpu | undefined;
   if (device && provider !== "wasm") {
     try {
-      const ort = options.ort ?? await loadOrt("webgpu");
-      const opened = await openGpu(ort, sources, device, start);
+      opened = await openGpu(options.ort ?? await loadOrt("webgpu"), sources, device);
       // Sessions cannot be opened again on the CPU.
-      const openAgain = isSession(source) ? undefined : async () => openCpu(await read());
-      const gpu = { device, openCpu: openAgain };
-      return new OpenOnnxModel(opened, start, padToken, "the whole model runs on the device", gpu);
+      gpu = { device, openCpu: isSession(source) ? undefined : async () => openCpu(await read()) };
+      reason = "the whole model runs on the device";
     } catch (error) {
       if (provider === "webgpu") throw asBackendError(error);
       reason = messageOf(error);
     }
   }
-  return new OpenOnnxModel(await openCpu(sources), start, padToken, reason);
+  opened ??= await openCpu(sources);
+  const { engine, vocabSize } = opened;
+  if (start === undefined || start < vocabSize) {
+    return new OpenOnnxModel(opened, start, padToken, reason, gpu);
+  }
+  await closeEngine(engine);
+  throw rangeError(
+    `Cannot use ${start} as startToken: the ONNX model has ${vocabSize} tokens`,
+    { expected: vocabSize, actual: start },
+  );
 }
 
 /** Opens a model on the GPU; where it reads back, with int32 in place of int64: its ids, or masks and positions too. */
@@ -178,12 +203,11 @@ async function openGpu(
   ort: OrtModule,
   sources: Sources,
   device: GPUDevice,
-  startToken: number | undefined,
 ): Promise<Opened> {
   const open = async (sources: Sources): Promise<Opened> => {
     const engine = await openEngine(ort, sources, device);
     try {
-      return { engine, ...await probeGpu(engine, device, startToken) };
+      return { engine, ...await probeGpu(engine, device) };
     } catch (error) {
       await closeEngine(engine);
       throw error;
@@ -197,10 +221,14 @@ async function openGpu(
       const narrow = (graph: Sources["encoder"]) =>
         graph && !isSession(graph) ? narrowInts(graph, inputs) : undefined;
       const decoder = narrow(sources.decoder);
-      if (!decoder) break;
-      const decoderWithPast = narrow(sources.decoderWithPast) ?? sources.decoderWithPast;
+      const decoderWithPast = narrow(sources.decoderWithPast);
+      if (!decoder && !decoderWithPast) continue;
       try {
-        return await open({ ...sources, decoder, decoderWithPast });
+        return await open({
+          decoder: decoder ?? sources.decoder,
+          decoderWithPast: decoderWithPast ?? sources.decoderWithPast,
+          encoder: sources.encoder, // what it takes comes from the host, where its int64 nodes find it
+        });
       } catch {
         // What is wrong with the model as it is says more.
       }
@@ -237,9 +265,9 @@ function checkToken(name: string, token: number | undefined): void {
   throw rangeError(`Cannot use ${token} as ${name}: expected a token`, { actual: token });
 }
 
-async function probeCpu(engine: Engine, startToken: number | undefined) {
+async function probeCpu(engine: Engine) {
   const rows = (step: number) => new Uint32Array(step === 0 ? 0 : 2);
-  return await probe<CpuMove>(engine, cpuMover(engine.ort), startToken, (step) => ({
+  return await probe<CpuMove>(engine, cpuMover(engine.ort), (step) => ({
     rows: step === 0 ? 1 : 2,
     beamSize: 2,
     tokens: rows(step),

@@ -67,12 +67,12 @@ async function release(ort: OrtModule, graphs: Iterable<Graph>): Promise<void> {
 export async function probe<M extends Move>(
   engine: Engine,
   mover: Mover<M>,
-  startToken: number | undefined,
   move: (step: number) => M,
   look: (logits: StepLogits) => void = () => {},
 ): Promise<{ vocabSize: number }> {
-  const prompts = padPrompts([[0, 0]], "left", 0, 1);
-  using search = new OnnxSearch(engine, mover, prompts, startToken);
+  // An odd number of positions: rows of half-precision numbers that are no whole words, the GPU refuses.
+  const prompts = padPrompts([[0, 0, 0]], "left", 0, 1);
+  await using search = new OnnxSearch(engine, mover, prompts, engine.form.encoder && 0);
   const widths = new Set<number>();
   for (const step of [0, 1, 2]) {
     try {
@@ -81,7 +81,9 @@ export async function probe<M extends Move>(
       widths.add(logits.width);
     } catch (error) {
       if (error instanceof EspalierError && PLAIN.includes(error.code)) throw error;
-      throw unsupported("model", "", `fails at step ${step}: ${messageOf(error)}`, {}, error);
+      const isRun = error instanceof EspalierError && error.code === "run-failed";
+      const cause = isRun ? error.cause : error;
+      throw unsupported("model", "", `fails at step ${step}: ${messageOf(cause)}`, {}, cause);
     }
   }
   if (widths.size === 1) return { vocabSize: [...widths][0] };

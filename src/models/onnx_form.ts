@@ -18,8 +18,7 @@ export interface GraphInfo {
 export type IntType = "int64" | "int32";
 
 /** An input of whole numbers. */
-export interface IntInput {
-  readonly name: string;
+export interface IntInput extends TensorInfo {
   readonly type: IntType;
 }
 
@@ -109,8 +108,10 @@ function readGraph({ inputs, outputs }: GraphInfo, isEncoder: boolean): GraphFor
           actual: type,
         });
       }
-      const rank = role === "kept" ? [0, 1] : [2];
-      if (!rank.includes(shape.length) || role !== "kept" && !shape.every(isFree)) {
+      const fits = role === "kept"
+        ? shape.length <= 1 && shape.every((d) => d === 1 || isFree(d))
+        : shape.length === 2 && shape.every(isFree);
+      if (!fits) {
         throw unsupported(
           "input",
           name,
@@ -118,7 +119,7 @@ function readGraph({ inputs, outputs }: GraphInfo, isEncoder: boolean): GraphFor
           { expected: ["batch_size", "sequence_length"], actual: shape },
         );
       }
-      ints[role] = { name, type };
+      ints[role] = { name, type, shape };
     } else if (name === "encoder_hidden_states" && !isEncoder) {
       hidden = input;
     } else if (name === "use_cache_branch" && type === "bool" && !isEncoder) {

@@ -5,7 +5,7 @@ import { compileOnce, freeBuffer, makeBuffer } from "../kernels/webgpu/device.ts
 import { reorderRows } from "../kernels/webgpu/reorder.ts";
 import { IDS_KERNEL } from "./ids_kernel.ts";
 import { probe } from "./onnx_engine.ts";
-import { isFree, unsupported } from "./onnx_form.ts";
+import { unsupported } from "./onnx_form.ts";
 import { inTurn, type OrtModule, type Tensor } from "./onnx_graph.ts";
 import type { Engine, Move, Mover, OnnxSearch } from "./onnx_search.ts";
 
@@ -100,6 +100,7 @@ export function gpuMover(ort: OrtModule, device: GPUDevice): Mover<GpuMove> {
       const why = `Cannot make ids on the GPU: ${error.message}`;
       throw new BackendError("validation", why, { actual: error.message });
     },
+    settle: () => device.queue.onSubmittedWorkDone().then(() => {}, () => {}),
   };
 }
 
@@ -130,24 +131,14 @@ export function gpuModel(
 export async function probeGpu(
   engine: Engine,
   device: GPUDevice,
-  startToken: number | undefined,
 ): Promise<{ vocabSize: number }> {
-  for (const { name, type, shape } of engine.form.next.past) {
-    const bytes = shape.slice(1).reduce<number>(
-      (product, d) => isFree(d) ? product : product * Number(d),
-      BYTES[type],
-    );
-    if (bytes % 4 === 0) continue;
-    throw unsupported("input", name, `has ${bytes} bytes per position; the GPU needs whole words`);
-  }
-  return await inTurn(device, () => watchedProbe(engine, device, startToken));
+  return await inTurn(device, () => watchedProbe(engine, device));
 }
 
 /** Models are tried one at a time on a device: what each maps, and what it does wrong, is its own. */
 async function watchedProbe(
   engine: Engine,
   device: GPUDevice,
-  startToken: number | undefined,
 ): Promise<{ vocabSize: number }> {
   const { STORAGE, COPY_DST } = GPUBufferUsage;
   // Tokens and parents of two rows: buffers begin as zeros.
@@ -165,7 +156,7 @@ async function watchedProbe(
       tokens: zeros,
       parents: zeros,
     });
-    facts = await probe(engine, gpuMover(engine.ort, device), startToken, move, ({ tensor }) => {
+    facts = await probe(engine, gpuMover(engine.ort, device), move, ({ tensor }) => {
       if (tensor.location === "gpu-buffer" && readbacks.count === 0) return;
       throw new BackendError(
         "reads-back",

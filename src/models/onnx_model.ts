@@ -1,17 +1,23 @@
 /** An ONNX model that is open: searches through it, and what runs them. */
-import { EspalierError, rangeError } from "../errors.ts";
+import { rangeError } from "../errors.ts";
 import type { OnnxModel, PromptedModel } from "./onnx.ts";
 import { cpuModel, type CpuMove, cpuMover } from "./onnx_cpu.ts";
 import { closeEngine } from "./onnx_engine.ts";
 import { gpuModel, type GpuMove, gpuMover } from "./onnx_gpu.ts";
 import type { OnnxProvider } from "./onnx_graph.ts";
 import { padPrompts, type Prompts } from "./onnx_prompts.ts";
-import { type Engine, OnnxSearch } from "./onnx_search.ts";
+import { disposed, type Engine, OnnxSearch } from "./onnx_search.ts";
 
 /** An engine that has been tried out. */
 export interface Opened {
   readonly engine: Engine;
   readonly vocabSize: number;
+}
+
+/** The device of a model that runs on one, and how to open it on the CPU. */
+export interface OpenGpu {
+  readonly device: GPUDevice;
+  readonly openCpu?: () => Promise<Opened>;
 }
 
 /** See {@linkcode OnnxModel}. */
@@ -22,18 +28,18 @@ export class OpenOnnxModel implements OnnxModel {
   #opened: Opened;
   #startToken: number | undefined;
   #padToken: number;
-  #gpu: { device: GPUDevice; openCpu?: () => Promise<Opened> } | undefined;
+  #gpu: OpenGpu | undefined;
   /** The model on the CPU, opened when a search on the GPU fails. */
   #fallback: Promise<Opened> | undefined;
-  #searches = new Set<Disposable>();
-  #isDisposed = false;
+  #searches = new Set<AsyncDisposable>();
+  #closed: Promise<void> | undefined;
 
   constructor(
     opened: Opened,
     startToken: number | undefined,
     padToken: number,
     reason: string,
-    gpu?: { device: GPUDevice; openCpu?: () => Promise<Opened> },
+    gpu?: OpenGpu,
   ) {
     this.vocabSize = opened.vocabSize;
     this.provider = gpu ? "webgpu" : "wasm";
@@ -45,11 +51,16 @@ export class OpenOnnxModel implements OnnxModel {
   }
 
   withPrompts(prompts: readonly ArrayLike<number>[]): PromptedModel {
-    this.#check();
+    let isDisposed = false;
+    const check = () => {
+      if (isDisposed || this.#closed) throw disposed();
+    };
+    check();
     const padded = this.#pad(prompts);
     const { engine } = this.#opened;
-    const open: Disposable[] = [];
-    const keep = <T extends Disposable>(search: T): T => {
+    const open: AsyncDisposable[] = [];
+    const keep = <T extends AsyncDisposable>(search: T): T => {
+      check();
       open.push(search);
       this.#searches.add(search);
       return search;
@@ -57,9 +68,9 @@ export class OpenOnnxModel implements OnnxModel {
     const onCpu = (engine: Engine): OnnxSearch<CpuMove> =>
       keep(new OnnxSearch(engine, cpuMover(engine.ort), padded, this.#startToken));
     const dispose = () => {
+      isDisposed = true;
       for (const search of open.splice(0)) {
-        search[Symbol.dispose]();
-        this.#searches.delete(search);
+        search[Symbol.asyncDispose]().then(() => this.#searches.delete(search));
       }
     };
     if (!this.#gpu) {
@@ -68,8 +79,10 @@ export class OpenOnnxModel implements OnnxModel {
     }
     const { device, openCpu } = this.#gpu;
     let fallback: OnnxSearch<CpuMove> | undefined;
-    const cpu = openCpu &&
-      cpuModel(async () => fallback ??= onCpu(await this.#openFallback(openCpu)), this.vocabSize);
+    const cpu = openCpu && cpuModel(async () => {
+      check();
+      return fallback ??= onCpu(await this.#openFallback(openCpu));
+    }, this.vocabSize);
     const mover = gpuMover(engine.ort, device);
     const search = keep(new OnnxSearch<GpuMove>(engine, mover, padded, this.#startToken));
     return { ...gpuModel(search, device), cpu, [Symbol.dispose]: dispose };
@@ -78,7 +91,8 @@ export class OpenOnnxModel implements OnnxModel {
   #pad(prompts: readonly ArrayLike<number>[]): Prompts {
     const { first, next, encoder } = this.#opened.engine.form;
     const limit = encoder ? 2 ** 31 : this.vocabSize;
-    const padded = padPrompts(prompts, encoder ? "right" : "left", this.#padToken, limit);
+    const padToken = Math.min(this.#padToken, limit - 1);
+    const padded = padPrompts(prompts, encoder ? "right" : "left", padToken, limit);
     const isMasked = encoder
       ? encoder.ints.mask && first.ints.crossMask && next.ints.crossMask
       : first.ints.mask && next.ints.mask;
@@ -94,7 +108,6 @@ export class OpenOnnxModel implements OnnxModel {
   }
 
   async #openFallback(openCpu: () => Promise<Opened>): Promise<Engine> {
-    this.#check();
     this.#fallback ??= openCpu();
     try {
       return (await this.#fallback).engine;
@@ -104,23 +117,17 @@ export class OpenOnnxModel implements OnnxModel {
     }
   }
 
-  #check(): void {
-    if (!this.#isDisposed) return;
-    throw new EspalierError(
-      "disposed",
-      "Cannot search: the ONNX model has been disposed of; open another with createOnnxModel",
-    );
-  }
-
   [Symbol.dispose](): void {
-    this[Symbol.asyncDispose]().catch(() => {}); // what cannot be released is gone
+    this[Symbol.asyncDispose]();
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
-    if (this.#isDisposed) return;
-    this.#isDisposed = true;
-    for (const search of this.#searches) search[Symbol.dispose]();
-    this.#searches.clear();
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  /** Sessions are released last: tensors on the GPU are freed through them. */
+  async #close(): Promise<void> {
+    await Promise.all(Array.from(this.#searches, (search) => search[Symbol.asyncDispose]()));
     await closeEngine(this.#opened.engine);
     const fallback = await this.#fallback?.catch(() => undefined);
     if (fallback) await closeEngine(fallback.engine);

@@ -1,7 +1,14 @@
 /** The steps of one search through an ONNX model: prefill, caches that follow their beams, what is fed and fetched. */
-import { EspalierError, ModelOutputError } from "../errors.ts";
+import { BackendError, EspalierError, ModelOutputError } from "../errors.ts";
 import { type CacheInfo, type GraphForm, isFree, type ModelForm } from "./onnx_form.ts";
-import { type Graph, intTensor, ortInTurn, type OrtModule, type Tensor } from "./onnx_graph.ts";
+import {
+  type Graph,
+  intTensor,
+  messageOf,
+  ortInTurn,
+  type OrtModule,
+  type Tensor,
+} from "./onnx_graph.ts";
 import type { Prompts } from "./onnx_prompts.ts";
 
 /** A model that is open on a provider. */
@@ -26,6 +33,8 @@ export interface Mover<M extends Move> {
   gather(source: Tensor, move: M): Tensor | Promise<Tensor>;
   /** [rows, width + 1] ids: those of the parents, if there are any before, and then the tokens. */
   extend(previous: Tensor | undefined, move: M, type: "int64" | "int32"): Tensor | Promise<Tensor>;
+  /** Resolves when all that was submitted has run, or the device is known to be lost. */
+  settle?(): Promise<void>;
 }
 
 /** Logits as a graph leaves them: [rows, positions, W], of which the last position counts. */
@@ -36,15 +45,16 @@ export interface StepLogits {
 }
 
 /** One search. Holds tensors between steps; dispose of it to let go of them. */
-export class OnnxSearch<M extends Move> implements Disposable {
+export class OnnxSearch<M extends Move> implements AsyncDisposable {
   #engine: Engine;
   #mover: Mover<M>;
   #prompts: Prompts;
   #startToken: number | undefined;
   /** Step that comes next, unless it is 0. */
   #next = 0;
-  #isBusy = false;
+  #running: Promise<StepLogits> | undefined;
   #isDisposed = false;
+  #closed: Promise<void> | undefined;
   /** What lives from step to step, by input. */
   #ids: Tensor | undefined;
   #past = new Map<string, Tensor>();
@@ -63,34 +73,51 @@ export class OnnxSearch<M extends Move> implements Disposable {
    * Runs one step. The logits are valid until the next.
    *
    * @throws {EspalierError} if it is not this step's turn. @throws {ModelOutputError} if logits have a wrong shape.
+   * @throws {BackendError} with code `"run-failed"` if a graph fails.
    */
   async step(step: number, move: M): Promise<StepLogits> {
     this.#check(step, move);
-    this.#isBusy = true;
+    this.#running = this.#take(step, move);
     try {
-      if (step === 0) await this.#begin();
-      else await this.#follow(step, move);
-      const logits = await this.#run(step, move);
-      if (this.#isDisposed) throw disposed();
-      this.#next = step + 1;
-      return logits;
+      return await this.#running;
     } catch (error) {
       this.#clear();
       this.#next = 0;
       throw error;
     } finally {
-      this.#isBusy = false;
+      this.#running = undefined;
     }
   }
 
-  [Symbol.dispose](): void {
+  async #take(step: number, move: M): Promise<StepLogits> {
+    if (step === 0) await this.#begin();
+    else await this.#follow(step, move);
+    const logits = await this.#run(step, move);
+    if (this.#isDisposed) throw disposed();
+    this.#next = step + 1;
+    return logits;
+  }
+
+  /** Resolves when no step runs any more and all tensors are free: until then the engine must stay open. */
+  [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
-    if (!this.#isBusy) this.#clear(); // else the step does, at its end
+    return this.#closed ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    if (this.#running) await this.#running.catch(() => {});
+    const logits = this.#logits;
+    this.#logits = undefined;
+    this.#clear();
+    if (!logits) return;
+    // The search may be about to read them.
+    await this.#mover.settle?.();
+    free(logits);
   }
 
   #check(step: number, { rows, beamSize }: M): void {
     if (this.#isDisposed) throw disposed();
-    if (this.#isBusy || step !== 0 && step !== this.#next) {
+    if (this.#running || step !== 0 && step !== this.#next) {
       throw new EspalierError(
         "out-of-turn",
         `Cannot run step ${step} of these prompts: step ${this.#next} is next; give every search that overlaps with another its own withPrompts()`,
@@ -137,7 +164,7 @@ export class OnnxSearch<M extends Move> implements Disposable {
         if (isCross) wanted.set(name, output);
       }
     }
-    const outputs = await ortInTurn(ort, () => encoder.session.run(feeds, [...wanted.values()]));
+    const outputs = await this.#runGraph(encoder, 0, feeds, [...wanted.values()]);
     for (const [name, output] of wanted) this.#cross.set(name, outputs[output]);
   }
 
@@ -150,17 +177,17 @@ export class OnnxSearch<M extends Move> implements Disposable {
         const target = await this.#mover.gather(source, move);
         if (target === source) continue;
         tensors.set(name, target);
-        source.dispose();
+        free(source);
       }
     }
     const { ids } = this.#engine.form.next.ints;
     const before = this.#ids;
     this.#ids = await this.#mover.extend(this.#hasCache ? undefined : before, move, ids!.type);
-    before?.dispose();
+    free(before);
   }
 
   async #run(step: number, { rows, beamSize }: M): Promise<StepLogits> {
-    const { ort, form, first, next } = this.#engine;
+    const { form, first, next } = this.#engine;
     const isFirst = step === 0 || !this.#hasCache;
     const graph = isFirst ? form.first : form.next;
     const feeds = this.#feeds(graph, step, rows, step === 0 ? 1 : beamSize);
@@ -168,13 +195,12 @@ export class OnnxSearch<M extends Move> implements Disposable {
       ? form.past.filter(({ isCross }) => !isCross || step === 0)
       : [];
     const fetches = ["logits", ...kept.map(({ output }) => output)];
-    const { session } = isFirst ? first : next;
-    const outputs = await ortInTurn(ort, () => session.run(feeds, fetches));
-    this.#logits?.dispose();
+    const outputs = await this.#runGraph(isFirst ? first : next, step, feeds, fetches);
+    free(this.#logits);
     this.#logits = outputs.logits;
     for (const { name, output, isCross } of kept) {
       const tensors = isCross ? this.#cross : this.#past;
-      tensors.get(name)?.dispose();
+      free(tensors.get(name));
       tensors.set(name, outputs[output]);
     }
     const { dims } = outputs.logits;
@@ -188,6 +214,32 @@ export class OnnxSearch<M extends Move> implements Disposable {
       `Cannot search: at step ${step} the ONNX model returned logits [${dims}] for ${rows} rows`,
       { step, expected: rows, actual: dims },
     );
+  }
+
+  async #runGraph(
+    { session }: Graph,
+    step: number,
+    feeds: Record<string, Tensor>,
+    fetches: string[],
+  ): Promise<Record<string, Tensor>> {
+    try {
+      return await ortInTurn(this.#engine.ort, () => {
+        if (this.#isDisposed) throw disposed();
+        return session.run(feeds, fetches) as Promise<Record<string, Tensor>>;
+      });
+    } catch (cause) {
+      if (this.#isDisposed) throw disposed();
+      // Where the device is lost, the decoder must know before it sees the error.
+      await this.#mover.settle?.();
+      throw new BackendError(
+        "run-failed",
+        `Cannot search: the ONNX model fails at step ${step}: ${
+          messageOf(cause)
+        }; make sure that it has a position for every token of prompt and sequence, and that an encoder knows all tokens of the prompts`,
+        { step },
+        { cause },
+      );
+    }
   }
 
   #feeds(
@@ -218,8 +270,9 @@ export class OnnxSearch<M extends Move> implements Disposable {
       feeds[ints.crossMask.name] = this.#crossMask(ints.crossMask.type, perBatch);
     }
     if (ints.kept) {
-      const one = ints.kept.type === "int64" ? BigInt64Array.of(1n) : Int32Array.of(1);
-      feeds[ints.kept.name] = new ort.Tensor(ints.kept.type, one, []);
+      const { name, type, shape } = ints.kept;
+      const one = type === "int64" ? BigInt64Array.of(1n) : Int32Array.of(1);
+      feeds[name] = new ort.Tensor(type, one, shape.map(() => 1));
     }
     if (hidden) feeds[hidden.name] = this.#cross.get(hidden.name)!;
     if (branch) feeds[branch] = new ort.Tensor("bool", Uint8Array.of(Number(step > 0)), [1]);
@@ -238,12 +291,20 @@ export class OnnxSearch<M extends Move> implements Disposable {
 
   #clear(): void {
     for (const tensors of [this.#past, this.#cross]) {
-      for (const tensor of tensors.values()) tensor.dispose();
+      for (const tensor of tensors.values()) free(tensor);
       tensors.clear();
     }
-    this.#ids?.dispose();
-    this.#logits?.dispose();
+    free(this.#ids);
+    free(this.#logits);
     this.#ids = this.#logits = undefined;
+  }
+}
+
+function free(tensor: Tensor | undefined): void {
+  try {
+    tensor?.dispose();
+  } catch {
+    // Its session has been released, by whom it belongs to.
   }
 }
 
@@ -255,7 +316,8 @@ function emptyCache(ort: OrtModule, { type, shape }: CacheInfo, rows: number): T
     : new ort.Tensor("float16", new Uint16Array(), dims);
 }
 
-function disposed(): EspalierError {
+/** The error of a search that must not go on. */
+export function disposed(): EspalierError {
   return new EspalierError(
     "disposed",
     "Cannot search with this ONNX model: it, or these prompts, have been disposed of",

@@ -11,7 +11,7 @@ export interface ToyForm {
   /** Type of logits and caches. Default float32. */
   floats?: "float32" | "float16";
   /** Logits of which positions. Default all. */
-  positions?: "last" | "all" | "flat" | "kept";
+  positions?: "last" | "all" | "flat" | "kept" | "kept, [1]";
   /** Whether it takes `position_ids`. Default true (decoder-only). */
   positionIds?: boolean;
   /** Whether it takes `attention_mask`: the encoder's, in an encoder-decoder. Default true. */
@@ -46,6 +46,7 @@ export const FORMS: Record<string, ToyForm> = {
   "decoder, cache, [rows, W]": { positions: "flat" },
   "decoder, cache, half, last position": { floats: "float16", positions: "last" },
   "decoder, cache, logits to keep": { positions: "kept" },
+  "decoder, cache, logits to keep, [1]": { positions: "kept, [1]" },
   "decoder, cache, positions from the mask": { positionIds: false },
   "decoder, cache, neither mask nor positions": { positionIds: false, mask: false },
   "decoder, cache, no mask": { mask: false },

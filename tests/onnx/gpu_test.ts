@@ -4,11 +4,12 @@ import { createDecoder } from "../../mod.ts";
 import { buildIndex } from "../../src/index/build.ts";
 import { liveBuffers } from "../../src/kernels/webgpu/device.ts";
 import { createOnnxModel, type OnnxModel, type OrtModule } from "../../src/models/onnx.ts";
+import { narrowInts } from "../../src/models/narrow_ints.ts";
 import { loadOrt } from "../../src/models/onnx_graph.ts";
 import { assertClose } from "../support/compare.ts";
 import { withDevice } from "../support/gpu.ts";
 import { FORMS, isMasked, resolutionOf, type ToyForm } from "./forms.ts";
-import { assertSearch, problemOf, somePrompts, START, wrapped } from "./reference.ts";
+import { assertSearch, countTensors, problemOf, somePrompts, START, wrapped } from "./reference.ts";
 import { writeToy } from "./toy.ts";
 
 await withDevice("ONNX models on WebGPU", async () => {
@@ -19,23 +20,7 @@ await withDevice("ONNX models on WebGPU", async () => {
   const device = await openDevice();
   const reference = await loadOrt("wasm");
   const ort = await loadOrt("webgpu");
-  let liveTensors = 0;
-
-  /** onnxruntime-web, with the tensors that it leaves on the GPU counted. */
-  const counting = wrapped(ort, async (run) => {
-    const outputs = await run();
-    for (const tensor of Object.values(outputs)) {
-      if (tensor.location !== "gpu-buffer") continue;
-      liveTensors++;
-      const dispose = tensor.dispose.bind(tensor);
-      tensor.dispose = () => {
-        liveTensors--;
-        tensor.dispose = dispose;
-        dispose();
-      };
-    }
-    return outputs;
-  });
+  const tensors = countTensors(ort);
 
   const open = (form: ToyForm, files = writeToy(form)): Promise<OnnxModel> =>
     createOnnxModel(files.decoder, {
@@ -43,7 +28,7 @@ await withDevice("ONNX models on WebGPU", async () => {
       encoder: files.encoder,
       decoderWithPast: form.twoGraphs ? writeToy({ ...form, withPast: true }).decoder : undefined,
       startToken: START,
-      ort: counting,
+      ort: tensors.ort,
     });
 
   /** Counts what is mapped while `run` runs. */
@@ -75,7 +60,7 @@ await withDevice("ONNX models on WebGPU", async () => {
           await using model = await open(form, files);
           assert.equal(model.vocabSize, 13);
           assert.equal(liveBuffers.get(device), before, "The trial leaves buffers");
-          assert.equal(liveTensors, 0, "The trial leaves tensors");
+          assert.equal(tensors.count, 0, "The trial leaves tensors");
           if (form.merged && form.crossCache === "encoder") {
             // Nothing in it reads encoder_hidden_states: onnxruntime-web fetches such inputs to the CPU.
             assert.equal(model.provider, "wasm");
@@ -97,7 +82,7 @@ await withDevice("ONNX models on WebGPU", async () => {
           }
         }
         assert.equal(liveBuffers.get(device), before, "Buffers are left");
-        assert.equal(liveTensors, 0, "Tensors are left");
+        assert.equal(tensors.count, 0, "Tensors are left");
       },
     });
   }
@@ -113,7 +98,7 @@ await withDevice("ONNX models on WebGPU", async () => {
       await assertSearch(problem, prompted, 1e-4, { times: 2, device });
     }));
     await model[Symbol.asyncDispose]();
-    assert.equal(liveTensors, 0);
+    assert.equal(tensors.count, 0);
   });
 
   Deno.test("ONNX on WebGPU: a lost device leaves the search to the CPU", async () => {
@@ -195,8 +180,35 @@ await withDevice("ONNX models on WebGPU", async () => {
         using prompted = model.withPrompts(prompts);
         await assertSearch(problem, prompted, 1e-4, isOnGpu ? { device } : {});
       }
+      if (preferredOutputLocation === "cpu") {
+        await using model = await createOnnxModel(session, { ort });
+        assert.match(model.reason, /no device was passed with the session/);
+      }
       await session.release();
     }
+  });
+
+  Deno.test("ONNX on WebGPU: graphs in which only some whole numbers are int64", async () => {
+    const { decoder } = writeToy({ merged: true }); // needs int32 masks, too
+    await using merged = await createOnnxModel(narrowInts(decoder, ["input_ids"])!, { device });
+    assert.equal(merged.provider, "webgpu", merged.reason);
+    await using two = await createOnnxModel(writeToy({ twoGraphs: true, ids: "int32" }).decoder, {
+      device,
+      decoderWithPast: writeToy({ twoGraphs: true, withPast: true }).decoder,
+    });
+    assert.equal(two.provider, "webgpu", two.reason);
+  });
+
+  Deno.test({
+    name: "ONNX on WebGPU: rows of half-precision numbers that are no whole words go to the CPU",
+    ignore: !hasHalf,
+    async fn() {
+      for (const form of [{ encoder: true, cache: false }, {}]) {
+        await using model = await open({ ...form, floats: "float16", heads: 1, headSize: 3 });
+        assert.equal(model.provider, "wasm");
+        assert.match(model.reason, /multiple of 4 bytes/);
+      }
+    },
   });
 
   Deno.test("ONNX on WebGPU: what the GPU refuses in silence is noticed", async () => {

@@ -1,6 +1,6 @@
 /** ONNX models as such: where they come from, what is refused, searches that overlap, begin anew or end early. */
 import assert from "node:assert/strict";
-import { createDecoder, type Model } from "../../mod.ts";
+import { BackendError, createDecoder, type Model } from "../../mod.ts";
 import { buildIndex } from "../../src/index/build.ts";
 import { createOnnxModel, type OnnxOptions } from "../../src/models/onnx.ts";
 import { type InferenceSession, loadOrt } from "../../src/models/onnx_graph.ts";
@@ -82,21 +82,30 @@ Deno.test("ONNX: one search at a time for the same prompts, with as many rows as
   await assertSearch(problem, prompted, 1e-4);
 });
 
-Deno.test("ONNX: what has been disposed of says so", async () => {
+Deno.test("ONNX: a padding token outside the vocabulary is none to a decoder", async () => {
   const files = writeToy({});
   const problem = await problemOf(ort, files, somePrompts(true), 1e-4);
-  const model = await createOnnxModel(files.decoder);
-  const early = model.withPrompts(problem.prompts);
-  early[Symbol.dispose]();
-  await assert.rejects(assertSearch(problem, early, 1e-4), { code: "disposed" });
-  const late = model.withPrompts(problem.prompts);
-  const search = assertSearch(problem, late, 1e-4);
-  await Promise.resolve();
-  const closed = model[Symbol.asyncDispose]();
-  await assert.rejects(search, { code: "disposed" });
-  await closed;
-  await model[Symbol.asyncDispose]();
-  assert.throws(() => model.withPrompts([[1]]), { code: "disposed" });
+  await using model = await createOnnxModel(files.decoder, { padToken: 50257 });
+  using prompted = model.withPrompts(problem.prompts);
+  await assertSearch(problem, prompted, 1e-4);
+});
+
+Deno.test("ONNX: where a model fails in a search, the error says at which step", async () => {
+  const files = writeToy({ maxPositions: 5 });
+  const problem = await problemOf(ort, files, [[1, 2]], 1e-4);
+  await using model = await createOnnxModel(files.decoder);
+  for (const [length, step] of [[6, 0], [4, 2]]) {
+    using prompted = model.withPrompts([Array(length).fill(1)]);
+    await assert.rejects(assertSearch(problem, prompted, 1e-4), (error: BackendError) => {
+      assert.ok(error instanceof BackendError);
+      assert.equal(error.code, "run-failed");
+      assert.equal(error.step, step);
+      assert.ok(error.cause instanceof Error);
+      return true;
+    });
+  }
+  using prompted = model.withPrompts(problem.prompts);
+  await assertSearch(problem, prompted, 1e-4);
 });
 
 Deno.test("ONNX: from bytes, a buffer, addresses, and sessions of yours", async () => {
@@ -125,7 +134,9 @@ Deno.test("ONNX: from bytes, a buffer, addresses, and sessions of yours", async 
   for (const [source, encoder] of sources) {
     await using model = await createOnnxModel(source, { ...options, encoder });
     assert.equal(model.provider, "wasm");
-    assert.equal(model.reason, "no device was passed");
+    const isSession = typeof source === "object" && "run" in source;
+    assert.equal(/with the session/.test(model.reason), isSession);
+    assert.match(model.reason, /^no device was passed/);
     using prompted = model.withPrompts(problem.prompts);
     await assertSearch(problem, prompted, 1e-4);
   }

@@ -13,6 +13,10 @@ Deno.test("ONNX: wrong options and prompts are refused", async () => {
   await assert.rejects(create(decoder, { provider: "webgpu" }), TypeError);
   await assert.rejects(create(decoder, { padToken: -1 }), RangeError);
   await assert.rejects(create(decoder, { encoder }), RangeError); // no start token
+  await assert.rejects(create(decoder, { encoder, startToken: 13 }), {
+    name: "RangeError",
+    actual: 13,
+  });
   await assert.rejects(create(decoder, { encoder: { run() {} }, startToken: 0 }), TypeError);
   await using model = await createOnnxModel(writeToy({}).decoder);
   const refused = [[], [[]], [[1], []], [[13]], [[-1]], [[0.5]], [[NaN]]];

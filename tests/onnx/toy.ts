@@ -206,7 +206,10 @@ class Toy {
         inputs.past.set(name, input);
       }
     }
-    if (positions === "kept") inputs.kept = g.input("num_logits_to_keep", "int64", []);
+    if (positions.startsWith("kept")) {
+      const shape = positions === "kept" ? [] : [1];
+      inputs.kept = g.input("num_logits_to_keep", "int64", shape);
+    }
     const isShown = (name: string) =>
       !name.includes(".encoder.") || crossCache === "each" || crossCache === "first" && !withPast;
     const shown = caches.filter(isShown);
@@ -291,8 +294,8 @@ class Toy {
     if (positions === "last" || positions === "flat") {
       x = g.op("Slice", [x, g.ints([-1]), g.ints([2 ** 31 - 1]), g.ints([1])]);
       if (positions === "flat") x = g.op("Squeeze", [x, g.ints([1])]);
-    } else if (positions === "kept") {
-      const from = g.op("Unsqueeze", [g.op("Neg", [inputs.kept!]), g.ints([0])]);
+    } else if (inputs.kept) {
+      const from = g.op("Reshape", [g.op("Neg", [inputs.kept]), g.ints([1])]);
       x = g.op("Slice", [x, from, g.ints([2 ** 31 - 1]), g.ints([1])]);
     }
     const logits = this.#project(g, x, "head", this.#hidden, vocabSize, 2);
