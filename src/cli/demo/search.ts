@@ -1,6 +1,6 @@
 /** The two searches of one model: held to the index, and free. */
 
-import type { Model } from "../../decode/types.ts";
+import type { BeamSearchOptions, Model } from "../../decode/types.ts";
 import type { ConstraintIndex, Decoder } from "../../../mod.ts";
 import { buildIndex } from "../../index/build.ts";
 import { freeSearch } from "./free_search.ts";
@@ -23,6 +23,9 @@ export interface SearchOptions {
   readonly best: number;
 }
 
+/** Which names a search may find: as in the options of `beamSearch`. */
+export type SearchFilter = Pick<BeamSearchOptions, "filter" | "exclude">;
+
 /** The index of folded names, which are distinct and in the order of `sort()`. */
 export function indexOf(keys: readonly string[]): Promise<ConstraintIndex> {
   // Characters are numbered in the same order, so their tokens are sorted as well.
@@ -34,17 +37,20 @@ function* tokenized(keys: readonly string[]): Generator<number[]> {
   for (const key of keys) yield tokensOf(key);
 }
 
-/** For each query the names of the index that fit best. */
+/** For each query the names of the index that fit best, of those that `filter` and `exclude` leave. */
 export async function constrained(
   decoder: Decoder,
   model: Model,
   { batchSize, beamSize, best }: SearchOptions,
+  { filter, exclude }: SearchFilter = {},
 ): Promise<Spelt[][]> {
   const { sequences, lengths, scores, counts, maxLength } = await decoder.beamSearch(model, {
     batchSize,
     beamSize,
     vocabSize: VOCAB_SIZE,
     endToken: END_TOKEN,
+    filter,
+    exclude,
   });
   return Array.from(
     { length: batchSize },
