@@ -213,9 +213,35 @@ Deno.test("Endpoints with secrets, and missing credentials, are wrong usage that
       assertNoSecret(plain.err + err);
     }
   }
-  const { code, err } = await cli(["push", file, "s3://me:hunter2@indexes/x.st"]);
-  assert.equal(code, 2);
-  assertNoSecret(err);
+  for (
+    const address of [
+      "s3://me:hunter2@indexes/x.st",
+      "s3://me:hunter2@indexes",
+      "s3://me:hun/hunter2@indexes/x.st",
+      "s3:///me:hunter2@indexes/x.st",
+      "s3:/me:hunter2@indexes/x.st",
+      "https:/me:hunter2@indexes/x.st",
+      "https://me:hunter2@indexes:99999/x.st",
+      "https://indexes:99999/x.st?X-Amz-Signature=hunter2",
+    ]
+  ) {
+    for (const args of [["push", file, address], ["inspect", address], ["verify", address, "y"]]) {
+      if (args[0] === "inspect" && address.startsWith("https:/me")) continue; // a URL, though an odd one
+      const { code, out, err } = await cli(args);
+      assert.deepEqual([code, out], [2, ""], err);
+      assertNoSecret(err);
+    }
+  }
+  // Either would print a header.
+  for (const region of ["hunter2\r", "hunter2,"]) {
+    using _ = new Environment({ AWS_ENDPOINT_URL: store.endpoint, AWS_REGION: region });
+    for (const args of [["push", file, "s3://indexes/x.st"], ["inspect", "s3://indexes/x.st"]]) {
+      const { code, err } = await cli(args);
+      assert.equal(code, 2);
+      assert.match(err, /a region is called by letters/);
+      assertNoSecret(err);
+    }
+  }
   assert.deepEqual(store.calls, []);
 });
 
@@ -594,11 +620,57 @@ Deno.test("A store that does not answer is given up, and asked again", async () 
   await using store = storeWithOld();
   const ended = Promise.withResolvers<Response>();
   store.interfere = (_, count) => count === 0 ? ended.promise : undefined;
-  const options = { stallTimeoutMs: 50 };
+  const options = { requestTimeoutMs: 50 };
   await uploadToS3(locationIn(store), streamOf(BYTES), options);
-  ended.resolve(new Response());
   assert.deepEqual(store.objects.get(PATH)!.bytes, BYTES);
   assert.deepEqual(store.calls, ["put", "put"]);
+  store.interfere = () => ended.promise;
+  store.objects.set(PATH, { bytes: OLD, headers: new Headers() });
+  const error = await failing(store, { ...options, partBytes: 5000, retries: 1 }) as StorageError;
+  ended.resolve(new Response());
+  assert.deepEqual([error.code, error.expected, error.byteLength], ["timeout", 50, BYTES.length]);
+  assert.equal(store.calls.length, 4);
+});
+
+Deno.test("A request may take as long as a slow link needs for it, or as long as push is told", async () => {
+  await using folder = await Folder.create();
+  await using store = new FakeS3();
+  using _ = new Environment({ AWS_ENDPOINT_URL: store.endpoint });
+  const { timeout } = AbortSignal;
+  const limits: number[] = [];
+  AbortSignal.timeout = (milliseconds) => {
+    limits.push(milliseconds);
+    return timeout.call(AbortSignal, milliseconds);
+  };
+  try {
+    await uploadToS3(locationIn(store), streamOf(new Uint8Array(5_000_000)));
+    assert.deepEqual(limits.splice(0), [160_000]);
+    const file = await folder.write("x.st", await smallIndex());
+    const args = ["push", file, "s3://indexes/x.st", "--request-timeout"];
+    assert.equal((await cli([...args, "7"])).code, 0);
+    assert.deepEqual(limits, [7000]);
+    for (const wrong of ["0", "1.5", "soon", "1000000"]) {
+      assert.match(
+        (await cli([...args, wrong])).err,
+        /Expected --request-timeout in whole seconds/,
+      );
+    }
+    const elsewhere = await cli(["push", file, folder.at("y.st"), "--request-timeout", "7"]);
+    assert.match(elsewhere.err, /Expected s3:\/\/bucket\/key with --request-timeout/);
+  } finally {
+    AbortSignal.timeout = timeout;
+  }
+});
+
+Deno.test("A header that cannot be sent is told without the headers that can", async () => {
+  await using store = storeWithOld();
+  for (const more of [{ contentType: "a\nb" }, { cacheControl: "no-cache\r\nx" }]) {
+    const error = await failing(store, more);
+    assert.ok(error instanceof TypeError);
+    assert.match(error.message, /^Cannot sign the request: one of its headers/);
+    assertNoSecret(Deno.inspect(error));
+  }
+  assert.deepEqual(store.calls, []);
 });
 
 Deno.test("Errors of uploads hold no secrets, nor do their causes", async () => {

@@ -55,7 +55,9 @@ export function parseIndexFlags(args: string[]): IndexFlags | undefined {
 export async function indexSource(argument: string, s3: S3Flags = {}): Promise<IndexSource> {
   if (isS3(argument)) return (await s3Object(s3Location(argument, s3))).source;
   if (isAddress(argument)) {
-    if (!URL.canParse(argument)) throw new UsageError(`Expected a URL, found "${argument}"`);
+    if (!URL.canParse(argument)) {
+      throw new UsageError(`Expected a URL, found "${shownName(argument)}"`);
+    }
     return new URL(argument);
   }
   const { kind, byteLength } = await lookAt(argument);

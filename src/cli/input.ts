@@ -1,6 +1,7 @@
 /** What the subcommands are given: flags, files, addresses; and errors that say which file they are about. */
 import { parseArgs, type ParseArgsConfig } from "node:util";
 import { EspalierError, StorageError } from "../errors.ts";
+import { safeText } from "../storage/redact.ts";
 
 /** The command was called in a way that it does not know. */
 export class UsageError extends Error {
@@ -31,7 +32,9 @@ export function onlyArgument(positionals: readonly string[], name: string): stri
   throw new UsageError(
     positionals.length === 0
       ? `Expected ${name}, found none`
-      : `Expected one ${name}, found ${positionals.length}: ${positionals.join(" ")}`,
+      : `Expected one ${name}, found ${positionals.length}: ${
+        positionals.map(shownName).join(" ")
+      }`,
   );
 }
 
@@ -132,19 +135,18 @@ export function kindOf(start: Uint8Array): string | undefined {
 
 /** Whether an argument is an address rather than a path. */
 export function isAddress(argument: string): boolean {
-  return /^[a-z][a-z0-9+.-]*:\/\//i.test(argument);
+  return /^(?:https?:|s3:|[a-z][a-z0-9+.-]*:\/\/)/i.test(argument);
 }
 
 /** Whether an argument means an object in S3. */
 export function isS3(argument: string): boolean {
-  return /^s3:\/\//i.test(argument);
+  return /^s3:/i.test(argument);
 }
 
 /** An argument as messages show it: addresses without user, password and query, which may be secret. */
 export function shownName(argument: string): string {
-  if (!isAddress(argument) || isS3(argument) || !URL.canParse(argument)) return argument;
-  const { protocol, host, pathname } = new URL(argument);
-  return `${protocol}//${host}${pathname}`;
+  const isPublic = !isAddress(argument) || /^s3:\/\/[^/:@]+(?:\/|$)/i.test(argument);
+  return isPublic ? argument : safeText(argument);
 }
 
 /**

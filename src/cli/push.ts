@@ -45,6 +45,8 @@ ${S3_HELP}
   --cache-control VALUE
                   what caches on the way may do, for s3://. Default no-cache: keep copies, but ask each time whether
                   they are current. A name that is never used again can have "public, max-age=31536000, immutable"
+  --request-timeout SECONDS
+                  longest time for one request to s3://. Default 60, and one second more for every 50 kB of it
   --json          one JSON object instead of text
   -h, --help      this text
 
@@ -122,12 +124,14 @@ type Write = (
 ) => Promise<Place>;
 
 /** Sends an index to S3, and looks whether it has arrived. */
-async function objectWriter({ file, destination, s3, cacheControl }: Options): Promise<Write> {
+async function objectWriter(
+  { file, destination, s3, cacheControl, requestTimeoutMs }: Options,
+): Promise<Write> {
   const name = destination.endsWith("/") ? destination + basename(file) : destination;
   const location = s3Location(name, s3);
   const { url, source, upload } = await s3Object(location);
   return async (index, signal, onProgress) => {
-    await upload(index.toStream(), { cacheControl, signal, onProgress });
+    await upload(index.toStream(), { cacheControl, requestTimeoutMs, signal, onProgress });
     const { header, total = index.byteLength } = await loadHeader(source, { checkMetadata, signal })
       .catch((cause) => {
         signal.throwIfAborted();
@@ -182,6 +186,7 @@ interface Options {
   readonly destination: string;
   readonly s3: S3Flags;
   readonly cacheControl: string;
+  readonly requestTimeoutMs?: number;
   readonly isJson: boolean;
 }
 
@@ -192,6 +197,7 @@ function parse(args: string[]): Options | undefined {
     options: {
       ...S3_OPTIONS,
       "cache-control": { type: "string" },
+      "request-timeout": { type: "string" },
       json: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
@@ -208,12 +214,18 @@ function parse(args: string[]): Options | undefined {
     throw new UsageError("Expected DESTINATION s3://bucket/key, a folder or a file, found a URL");
   }
   checkS3Flags(destination, values);
-  if (values["cache-control"] !== undefined && !isS3(destination)) {
-    throw new UsageError("Expected s3://bucket/key with --cache-control");
+  for (const name of ["cache-control", "request-timeout"] as const) {
+    if (values[name] === undefined || isS3(destination)) continue;
+    throw new UsageError(`Expected s3://bucket/key with --${name}`);
   }
   const cacheControl = values["cache-control"] ?? "no-cache";
   if (!/^[\x20-\x7e]+$/.test(cacheControl)) {
     throw new UsageError("Expected --cache-control in plain ASCII, found something else");
   }
-  return { file, destination, s3: values, cacheControl, isJson: values.json };
+  const seconds = values["request-timeout"];
+  if (seconds !== undefined && !/^[1-9]\d{0,5}$/.test(seconds)) {
+    throw new UsageError("Expected --request-timeout in whole seconds, 1 to 999999");
+  }
+  const requestTimeoutMs = seconds === undefined ? undefined : 1000 * Number(seconds);
+  return { file, destination, s3: values, cacheControl, requestTimeoutMs, isJson: values.json };
 }

@@ -2,7 +2,7 @@
 import type { S3Location } from "../storage/s3_location.ts";
 import type { S3UploadOptions } from "../storage/s3_upload.ts";
 import type { ByteSource } from "../storage/stored_object.ts";
-import { isS3, UsageError } from "./input.ts";
+import { isS3, shownName, UsageError } from "./input.ts";
 
 /** Flags that say where a store is. Who asks is told by the environment alone. */
 export interface S3Flags {
@@ -42,13 +42,11 @@ export function environment(variable: string): string | undefined {
  * @throws {UsageError} if this is no `s3://bucket/key`, or if flags make no sense.
  */
 export function s3Location(argument: string, { endpoint, region, style }: S3Flags): S3Location {
-  const [, bucket, key] = argument.match(/^s3:\/\/([^/]*)\/(.*)$/is) ?? [];
-  // Some tools take credentials here.
-  if (bucket?.includes("@")) {
-    throw new UsageError("Expected s3://bucket/key, found an @; the environment has credentials");
-  }
-  if (!bucket || !key || key.endsWith("/")) {
-    throw new UsageError(`Expected s3://bucket/key, found "${argument}"`);
+  const [, bucket, key] = argument.match(/^s3:\/\/([^/:@]+)\/(.*[^/])$/is) ?? [];
+  // What stands before a ":" or "@" is not shown: some tools take credentials there.
+  if (!bucket) {
+    const found = `found "${shownName(argument)}"`;
+    throw new UsageError(`Expected s3://bucket/key, ${found}; the environment has credentials`);
   }
   if (style !== undefined && style !== "path" && style !== "virtual-host") {
     throw new UsageError(`Expected --style path or virtual-host, found "${style}"`);

@@ -8,7 +8,7 @@ import type { Loaded, LoadOptions } from "./load.ts";
 import { changed, ObjectReader, type Pin, type ReaderContext } from "./object_reader.ts";
 import { FIRST_BYTES, planSegments, type Segment } from "./ranges.ts";
 import { Reading } from "./reading.ts";
-import { type Header, parseHeader, streamFile } from "./safetensors.ts";
+import { CHUNK_BYTES, type Header, parseHeader, streamFile } from "./safetensors.ts";
 import type { OpenedSource } from "./source.ts";
 
 /** Most headers fit. */
@@ -18,6 +18,7 @@ const HEADER_BYTES = 2 ** 16;
 export class Attempt {
   readonly #options: LoadOptions;
   readonly #copy?: CachedCopy;
+  readonly #copiedVersion?: string;
   readonly #outer: AbortSignal;
   /** Ends this attempt; the first error is the reason. */
   readonly #stop = new AbortController();
@@ -39,6 +40,7 @@ export class Attempt {
     const { retries = 5, stallTimeoutMs: stallMs = 10_000, fetch } = options;
     this.#options = options;
     this.#copy = copy;
+    this.#copiedVersion = copy?.version;
     this.#outer = outer;
     const { signal } = this.#stop;
     this.#context = { source, signal, retries, stallMs, deadline, fetch, pin: this.#pin };
@@ -69,8 +71,7 @@ export class Attempt {
     let reader = await this.#open();
     const startedAsCopy = reader.isCopy;
     try {
-      const header = await this.#header(reader);
-      if (startedAsCopy && header.digest !== copiedDigest) throw damagedCopy();
+      const header = await this.#header(reader, startedAsCopy ? copiedDigest : undefined);
       if (!startedAsCopy && header.digest === copiedDigest) {
         // The copy is current, though the store could not say so.
         await reader[Symbol.asyncDispose]();
@@ -86,6 +87,7 @@ export class Attempt {
       if (!isAboutBytes(error)) throw error;
       if (startedAsCopy) {
         await orAborted(this.#copy!.drop(), this.#stop.signal);
+        this.#pin.version = this.#pin.total = undefined;
         return await this.#begin();
       }
       // The beginning of one version and the end of another make no header.
@@ -95,10 +97,11 @@ export class Attempt {
     }
   }
 
-  async #header(reader: ObjectReader): Promise<Header> {
+  async #header(reader: ObjectReader, expectedDigest?: string): Promise<Header> {
     const { digests = true, checkMetadata, isHeaderOnly } = this.#options;
     const bytes = await readHeader(reader);
     const header = await parseHeader(bytes, checkMetadata, digests);
+    if (expectedDigest !== undefined && header.digest !== expectedDigest) throw damagedCopy();
     if (isHeaderOnly) return header;
     const total = header.bytes.length + header.dataByteLength;
     checkTotal(this.#pin.total, total);
@@ -179,21 +182,21 @@ export class Attempt {
     let at = start;
     while (at < end) {
       const bytes = await reader.next();
-      this.#stop.signal.throwIfAborted();
       if (bytes === undefined) {
         // A first answer may end in the middle of a chunk: another request goes on from there.
         if (reader.end !== undefined && base + at === reader.end) break;
         throw truncated(base + header.dataByteLength, base + at);
       }
-      const part = bytes.subarray(0, end - at);
-      const isCrowded = this.#filling.put(at, part);
+      while (this.#filling.isCrowded) await this.#filling.oneChecked();
+      this.#stop.signal.throwIfAborted();
+      const part = bytes.subarray(0, Math.min(end - at, CHUNK_BYTES));
+      this.#filling.put(at, part);
       at += part.length;
       this.#report();
       if (part.length < bytes.length) reader.keep(bytes.subarray(part.length));
-      if (isCrowded) await isCrowded;
     }
     if (at < end) return await this.#fill({ start: at, end });
-    if ("once" in this.#context.source) await refuseMore(reader, header);
+    if (reader.endsWithObject) await refuseMore(reader, header);
     this.#isCopySound = reader.isCopy && this.#repaired.size === 0;
   }
 
@@ -219,7 +222,10 @@ export class Attempt {
   }
 
   async #keepCopy(destination: Destination): Promise<void> {
-    if (!this.#copy || this.#isCopySound) return;
+    if (!this.#copy) return;
+    const { version = this.#copiedVersion } = this.#pin;
+    // The same bytes under another ETag would be asked for in vain every time.
+    if (this.#isCopySound && version === this.#copiedVersion) return;
     const { header } = this.#filling;
     await this.#copy.store(header, streamFile(header, destination.view), this.#pin.version);
   }
@@ -243,7 +249,7 @@ async function readHeader(reader: ObjectReader): Promise<Uint8Array<ArrayBuffer>
   }
 }
 
-/** A stream that was given whole must end where its header says. */
+/** An object whose end is seen must end where its header says. */
 async function refuseMore(reader: ObjectReader, header: Header): Promise<void> {
   let more: Uint8Array | undefined;
   do more = await reader.next(); while (more?.length === 0);

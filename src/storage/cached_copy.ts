@@ -103,9 +103,16 @@ function release(response: Response | undefined): void {
   response?.body?.cancel().catch(() => {});
 }
 
-/** Parameters that sign a request, for S3, Google, CloudFront and Azure. */
-const SIGNATURE =
-  /^(x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id|sig|st|se|skt|ske)$/i;
+/** Parameters that hold signatures, and those that come with each: S3, Google, CloudFront and former ways of both, Azure. */
+const SIGNED: readonly [signature: string, family: RegExp][] = [
+  ["x-amz-signature", /^x-amz-/],
+  ["x-goog-signature", /^x-goog-/],
+  [
+    "signature",
+    /^(signature|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid|x-amz-security-token)$/,
+  ],
+  ["sig", /^(sig|st|se|sv|sp|sr|spr|sip|sk(oid|tid|t|e|s|v))$/],
+];
 
 /**
  * Addresses of one object under one key: signatures, which change from request to request, are no part of it. What else
@@ -114,7 +121,12 @@ const SIGNATURE =
 async function cacheKey(address: string): Promise<string> {
   const url = new URL(address);
   url.hash = url.username = url.password = "";
-  const rest = [...url.searchParams].filter(([name]) => !SIGNATURE.test(name));
+  const query = [...url.searchParams];
+  const isThere = (signature: string) => query.some(([name]) => name.toLowerCase() === signature);
+  const families = SIGNED.filter(([signature]) => isThere(signature)).map(([, family]) => family);
+  const rest = query.filter(([name]) =>
+    !families.some((family) => family.test(name.toLowerCase()))
+  );
   url.search = "";
   if (rest.length > 0) {
     url.search = await sha256(new TextEncoder().encode(JSON.stringify(rest)));

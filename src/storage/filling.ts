@@ -17,7 +17,7 @@ export interface FillingEvents {
   failed(error: unknown): void;
 }
 
-/** Digests under way at once. */
+/** Digests under way at once, each of a copy of its chunk. */
 const DIGESTS_IN_FLIGHT = 8;
 
 /** Data on its way into memory. Chunks are told apart by number, `CHUNK_BYTES` each. */
@@ -46,14 +46,14 @@ export class Filling {
     this.#sound = new Uint8Array(Math.ceil(header.dataByteLength / CHUNK_BYTES));
   }
 
-  /** Whether all chunks are sound. */
-  get isWhole(): boolean {
-    return this.#front === this.#sound.length;
-  }
-
   /** Whether digests are under way. */
   get isChecking(): boolean {
     return this.#pending.size > 0;
+  }
+
+  /** Whether so many digests are under way that nothing should be put. */
+  get isCrowded(): boolean {
+    return this.#pending.size >= DIGESTS_IN_FLIGHT;
   }
 
   /** Waits for a digest that is under way. */
@@ -73,10 +73,10 @@ export class Filling {
   }
 
   /**
-   * Copies bytes to an offset, where those before them in the chunk stand already; they are read before the call
-   * returns. Await what it returns before putting more: too many digests are under way.
+   * Copies bytes to an offset, where those before them in the chunk stand already. Each chunk that they complete is
+   * another digest under way.
    */
-  put(offset: number, bytes: Uint8Array): Promise<void> | undefined {
+  put(offset: number, bytes: Uint8Array): void {
     while (bytes.length > 0) {
       const chunk = Math.floor(offset / CHUNK_BYTES);
       const { start, length } = this.range(chunk);
@@ -87,7 +87,6 @@ export class Filling {
       bytes = bytes.subarray(part.length);
       if (offset === start + length) this.#check(chunk);
     }
-    return this.#pending.size >= DIGESTS_IN_FLIGHT ? this.oneChecked() : undefined;
   }
 
   #check(chunk: number): void {

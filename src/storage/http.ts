@@ -1,6 +1,6 @@
 /** Objects behind HTTP: what statuses and headers mean. */
 import { StorageError, typeError } from "../errors.ts";
-import { safeCause, safeText, safeUrl } from "./redact.ts";
+import { safeCause, safeText } from "./redact.ts";
 import { parseRetryAfter } from "./retry.ts";
 import { type ByteRange, type GetOptions, type Part, StoredObject } from "./stored_object.ts";
 
@@ -32,13 +32,13 @@ export class HttpObject extends StoredObject {
     if (source instanceof Request && source.method !== "GET") {
       throw typeError(
         `Cannot open ${
-          safeUrl(address)
+          safeText(address)
         }: expected a request with method GET, found ${source.method}`,
         { expected: "GET", actual: source.method },
       );
     }
     this.url = address;
-    this.name = safeUrl(address);
+    this.name = safeText(address);
     this.#isNetwork = /^https?:/i.test(address);
     this.#source = source;
     this.#sign = sign;
@@ -60,24 +60,27 @@ export class HttpObject extends StoredObject {
       return await this.get(undefined, options);
     }
     const version = strongTag(headers.get("etag"));
+    const stream = response.body;
     if (response.status !== 206) {
-      // The length says nothing where the body was compressed on the way.
-      const length = encoding === null ? count(headers.get("content-length")) : undefined;
-      return { stream: response.body, start: 0, total: length, version };
+      const trustEnd = !this.#isNetwork;
+      return { stream, start: 0, total: bodyLength(response), trustEnd, version };
     }
-    const [start, end, total] = contentRange(headers.get("content-range"));
     const asked = range ?? { start: 0 };
+    const said = headers.get("content-range");
+    // A browser does not show it of another origin that does not expose it. The digests will tell.
+    if (said === null && response.type === "cors") return { stream, ...asked, version };
+    const [start, end, total] = contentRange(said);
     if (start !== asked.start || !(end! > start) || asked.end !== undefined && end! > asked.end) {
       discard(response);
       throw new StorageError(
         "wrong-range",
         `Cannot read ${this.name}: asked for the bytes from ${asked.start} on, got "${
-          headers.get("content-range") ?? "no Content-Range"
+          said ?? "no Content-Range"
         }"; the server or a proxy mistakes ranges`,
         { url: this.name, expected: asked.start, actual: start },
       );
     }
-    return { stream: response.body, start, end, total, version };
+    return { stream, start, end, total, version };
   }
 
   async #fetch(
@@ -129,17 +132,12 @@ export class HttpObject extends StoredObject {
 
 /** What of a response that the caller has fetched is an index. @throws {StorageError} if nothing is. */
 export function responsePart(response: Response): Part {
-  const name = safeUrl(response.url);
+  const name = safeText(response.url);
   if (response.status !== 200 || !response.body) {
     discard(response);
     throw statusError(name, response.status);
   }
-  const { headers } = response;
-  return {
-    stream: response.body,
-    start: 0,
-    total: headers.has("content-encoding") ? undefined : count(headers.get("content-length")),
-  };
+  return { stream: response.body, start: 0, total: bodyLength(response), trustEnd: true };
 }
 
 /**
@@ -170,7 +168,7 @@ export function statusError(
   );
 }
 
-/** A request with headers of ours beside the caller's, which decide; either signal ends it. */
+/** A request with headers of ours beside the caller's, which decide. */
 function withHeaders(
   request: Request,
   ours: Record<string, string>,
@@ -178,12 +176,17 @@ function withHeaders(
 ): Request {
   const headers = new Headers(ours);
   request.headers.forEach((value, name) => headers.set(name, value));
-  const signals = signal ? [request.signal, signal] : [request.signal];
-  return new Request(request, { headers, signal: AbortSignal.any(signals) });
+  return new Request(request, { headers, signal });
 }
 
 function discard({ body }: Response): void {
   body?.cancel().catch(() => {});
+}
+
+/** Length of a whole body. Nothing where it is compressed, which browsers do not show of another origin. */
+function bodyLength({ type, headers }: Response): number | undefined {
+  const isTold = type !== "cors" && !headers.has("content-encoding");
+  return isTold ? count(headers.get("content-length")) : undefined;
 }
 
 /** A strong ETag; weak ones say nothing of bytes. */

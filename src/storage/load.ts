@@ -32,7 +32,7 @@ export interface TransferOptions {
   stallTimeoutMs?: number;
   /** Deadline for the whole index, milliseconds from the call. Default none. */
   timeoutMs?: number;
-  /** Stops the loading; it rejects with the signal's reason. */
+  /** Stops the loading, as the signal of a `Request` does; it rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Called as bytes arrive. A restart begins at 0. */
   onProgress?: (bytes: number, total?: number) => void;
@@ -69,7 +69,8 @@ export interface Loaded {
  *   sizes must agree, and whatever they say, each MiB must match the digest that the one header gives it.
  * - A chunk that does not match is fetched once more, if the header is still the same.
  * - An object that has changed is begun anew, once.
- * - Memory: the destination, a header, and one buffer of 256 KiB per request.
+ * - Memory: the destination, a header, one buffer of 256 KiB per request, and the copies that WebCrypto makes of what
+ *   it digests: 8 MiB at most.
  *
  * @throws {IndexFormatError} if it is no index file.
  * @throws {IndexIntegrityError} if bytes are missing, too many, or do not match their digest.
@@ -77,22 +78,22 @@ export interface Loaded {
  * @throws {StorageError} if it cannot be read, after retries, or not within the deadline.
  */
 export async function load(source: IndexSource, options: LoadOptions): Promise<Loaded> {
-  const { signal, timeoutMs, cache, canRestart = () => true } = options;
+  const { timeoutMs, cache, canRestart = () => true } = options;
   checkOptions(options);
   const opened = openSource(source);
-  const stop = new AbortController();
-  const abort = () => stop.abort(signal?.reason);
-  signal?.addEventListener("abort", abort, { once: true });
-  if (signal?.aborted) abort();
+  const late = new AbortController();
+  const own = source instanceof Request ? source.signal : undefined;
+  const signals = [late.signal, options.signal, own].filter((signal) => signal !== undefined);
+  const signal = AbortSignal.any(signals);
   const timer = timeoutMs === undefined
     ? undefined
-    : setTimeout(() => stop.abort(tooLate(timeoutMs)), timeoutMs);
+    : setTimeout(() => late.abort(tooLate(timeoutMs)), timeoutMs);
   const deadline = timeoutMs === undefined ? undefined : performance.now() + timeoutMs;
   let copy: CachedCopy | undefined;
   try {
-    copy = cache && await CachedCopy.find(cache, opened, stop.signal);
+    copy = cache && await CachedCopy.find(cache, opened, signal);
     for (let isFirst = true;; isFirst = false) {
-      const attempt = new Attempt(opened, options, copy, stop.signal, deadline);
+      const attempt = new Attempt(opened, options, copy, signal, deadline);
       try {
         return await attempt.run();
       } catch (error) {
@@ -104,7 +105,6 @@ export async function load(source: IndexSource, options: LoadOptions): Promise<L
   } finally {
     copy?.release();
     clearTimeout(timer);
-    signal?.removeEventListener("abort", abort);
   }
 }
 
@@ -139,7 +139,12 @@ function checkOptions({ parallel, retries, stallTimeoutMs, timeoutMs }: Transfer
       actual: value,
     });
   };
-  if (parallel !== undefined && !Number.isInteger(parallel)) check("parallel", NaN, 1, 32);
+  if (parallel !== undefined && !Number.isInteger(parallel)) {
+    throw rangeError(`Cannot open the index: parallel is ${parallel}, expected a whole number`, {
+      expected: "a whole number",
+      actual: parallel,
+    });
+  }
   check("parallel", parallel, 1, 32);
   check("retries", retries, 0, 1000);
   check("stallTimeoutMs", stallTimeoutMs, 1, 2 ** 31 - 1);

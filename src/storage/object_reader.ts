@@ -61,6 +61,11 @@ export class ObjectReader implements AsyncDisposable {
     return this.#isCopy;
   }
 
+  /** Whether what comes now ends where the object does, and nowhere else. */
+  get endsWithObject(): boolean {
+    return this.end === undefined && this.#reading?.trustEnd === true;
+  }
+
   /**
    * Asks for the object unless it is still a version.
    *
@@ -119,7 +124,6 @@ export class ObjectReader implements AsyncDisposable {
 
   /** Whether nothing can follow the end of a stream. */
   #isAtEnd(reading: Reading): boolean {
-    if ("once" in this.#context.source) return true;
     if (this.#isCopy) return false;
     const { total = Infinity } = this.#context.pin;
     return reading.trustEnd || this.position >= Math.min(total, this.end ?? Infinity);

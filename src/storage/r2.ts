@@ -47,8 +47,10 @@ export function r2Source(bucket: R2Bucket, key: string): ByteSource {
   return new R2Object(bucket, key);
 }
 
-/** R2 tells its errors apart by numbers in their messages. */
+/** R2 tells its errors apart by numbers in their messages: https://developers.cloudflare.com/r2/api/error-codes/ */
 const NO_SUCH_RANGE = /\(10039\)/;
+/** Of credentials, permissions, and names of buckets and objects. */
+const REFUSED = /\((?:10002|10003|10005|10006|10018|10020|10029|10035|10042)\)/;
 
 class R2Object extends StoredObject {
   readonly name: string;
@@ -78,9 +80,12 @@ class R2Object extends StoredObject {
           { url: this.name, offset: start, actual: 416 },
         );
       }
+      const isRefused = cause instanceof Error && REFUSED.test(cause.message);
       throw new StorageError(
-        "read-failed",
-        `Cannot read ${this.name}: the bucket failed; try again`,
+        isRefused ? "refused" : "read-failed",
+        `Cannot read ${this.name}: ${
+          isRefused ? "R2 refuses it; look at the cause" : "the bucket failed; try again"
+        }`,
         { url: this.name },
         { cause: safeCause(cause) },
       );

@@ -19,8 +19,7 @@ export function isTransient(error: unknown): error is StorageError {
   }
   // What is no network answers the same for ever.
   if (code === "fetch-failed") return /^https?:/.test(url ?? "");
-  return code === "read-failed" || code === "stalled" ||
-    code === "wrong-range";
+  return ["read-failed", "stalled", "timeout", "wrong-range"].includes(code);
 }
 
 /** Milliseconds until what a `Retry-After` header says, seconds or a date; undefined if it says nothing. */

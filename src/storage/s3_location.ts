@@ -44,12 +44,24 @@ export interface S3Access {
 export function s3Access(location: S3Location): S3Access {
   const { env = processEnv } = location;
   const region = location.region ?? env("AWS_REGION") ?? env("AWS_DEFAULT_REGION") ?? "us-east-1";
+  if (!/^[a-z0-9-]+$/i.test(region)) {
+    throw typeError(
+      'Cannot address the object: a region is called by letters, digits and "-"; this one has other characters',
+    );
+  }
   const url = addressOf(location, region, env);
   const credentials = location.credentials ?? environmentCredentials(env);
   const sign = async (address: string, init: RequestInit) => {
     const given = typeof credentials === "function" ? await credentials() : credentials;
     const client = new AwsClient({ ...checked(given), service: "s3", region, retries: 0 });
-    return await client.sign(address, { redirect: "manual", ...init });
+    try {
+      return await client.sign(address, { redirect: "manual", ...init });
+    } catch {
+      // Whoever refuses a header prints it, and the signature is one.
+      throw typeError(
+        "Cannot sign the request: one of its headers has line breaks or characters beyond Latin-1",
+      );
+    }
   };
   if (typeof credentials !== "function") checked(credentials);
   return { url, sign };
@@ -63,9 +75,10 @@ function addressOf(
   const given = endpoint ?? env("AWS_ENDPOINT_URL_S3") ?? env("AWS_ENDPOINT_URL");
   const base = String(given ?? `https://s3.${region}.amazonaws.com`);
   if (!/^[a-z0-9][a-z0-9._-]*$/i.test(bucket ?? "")) {
-    throw typeError(`Cannot address the object: "${bucket}" is no name of a bucket`, {
-      actual: bucket,
-    });
+    // It may be more than that: some tools take credentials there.
+    throw typeError(
+      'Cannot address the object: a bucket is called by letters, digits, ".", "_" and "-"; expected one',
+    );
   }
   if (!/^https?:/i.test(base) || !URL.canParse(base)) {
     throw typeError(`Cannot address the object: the endpoint is no http: or https: URL`, {

@@ -1,7 +1,7 @@
 /** Writes objects to S3, whole or not at all. */
 import { rangeError, StorageError } from "../errors.ts";
 import { statusError } from "./http.ts";
-import { safeCause, safeUrl } from "./redact.ts";
+import { safeCause, safeText } from "./redact.ts";
 import { parseRetryAfter, Patience } from "./retry.ts";
 import { type S3Access, s3Access, type S3Location } from "./s3_location.ts";
 import { toHex } from "./safetensors.ts";
@@ -16,8 +16,11 @@ export interface S3UploadOptions {
   partBytes?: number;
   /** Attempts after the first, for each request. Default 5. */
   retries?: number;
-  /** Longest time for a request, from its first byte to its answer, milliseconds. Default 60 000. */
-  stallTimeoutMs?: number;
+  /**
+   * Longest time for a request, from its first byte to its answer, milliseconds: `fetch` does not tell how far it has
+   * come. Default 60 000, and one second more for every 50 kB of it.
+   */
+  requestTimeoutMs?: number;
   /** Stops the writing; it rejects with the signal's reason. */
   signal?: AbortSignal;
   /** Stands in for the global `fetch`. */
@@ -27,6 +30,9 @@ export interface S3UploadOptions {
 }
 
 const PART_BYTES = 2 ** 24;
+const LEAST_TIMEOUT_MS = 60_000;
+/** Slower links are taken for dead. */
+const LEAST_BYTES_PER_MS = 50;
 
 /**
  * Writes a stream to an object: in one request if it is short, else in parts. Readers see the former object until all
@@ -103,7 +109,7 @@ class Writer {
   constructor(access: S3Access, options: S3UploadOptions) {
     this.#access = access;
     this.#options = options;
-    this.#name = safeUrl(access.url);
+    this.#name = safeText(access.url);
   }
 
   /** Sends a request until it is answered with success. */
@@ -139,6 +145,14 @@ class Writer {
     );
   }
 
+  #tooLate(expected: number, byteLength: number): StorageError {
+    return new StorageError(
+      "timeout",
+      `Cannot write ${this.#name}: no answer within ${expected} ms to ${byteLength} bytes; allow more time, or send smaller parts`,
+      { url: this.#name, expected, byteLength },
+    );
+  }
+
   async #sendOnce(
     method: string,
     query: Record<string, string>,
@@ -146,7 +160,9 @@ class Writer {
     headers: Record<string, string>,
     signal: AbortSignal,
   ): Promise<Answer> {
-    const { fetch = globalThis.fetch, stallTimeoutMs = 60_000 } = this.#options;
+    const ownTime = LEAST_TIMEOUT_MS + Math.ceil((body?.length ?? 0) / LEAST_BYTES_PER_MS);
+    const { fetch = globalThis.fetch, requestTimeoutMs = ownTime } = this.#options;
+    const late = AbortSignal.timeout(requestTimeoutMs);
     const url = new URL(this.#access.url);
     for (const [name, value] of Object.entries(query)) url.searchParams.set(name, value);
     const digest = toHex(await crypto.subtle.digest("SHA-256", body ?? new Uint8Array()));
@@ -154,7 +170,7 @@ class Writer {
       method,
       body,
       headers: { ...headers, "x-amz-content-sha256": digest },
-      signal: AbortSignal.any([signal, AbortSignal.timeout(stallTimeoutMs)]),
+      signal: AbortSignal.any([signal, late]),
     });
     let answer: Response;
     let text: string;
@@ -163,6 +179,7 @@ class Writer {
       text = await answer.text();
     } catch (cause) {
       signal.throwIfAborted();
+      if (late.aborted) throw this.#tooLate(requestTimeoutMs, body?.length ?? 0);
       const isRefused = cause instanceof Error && cause.name === "NotCapable";
       throw new StorageError(
         isRefused ? "not-permitted" : "fetch-failed",

@@ -12,6 +12,10 @@ import {
 /**
  * What an index can be opened from; open files of Deno have a `readable`. Strings and URLs are fetched (`file:`
  * too, in Deno). What can be asked again (addresses, requests and byte sources) continues where it broke off.
+ *
+ * In a browser, a store at another origin must send `Access-Control-Allow-Origin`. With `Access-Control-Expose-Headers:
+ * ETag, Content-Range` a change is noticed before digests tell, and with `Access-Control-Allow-Headers: If-None-Match`
+ * a `cache` is asked for by its ETag.
  */
 export type IndexSource =
   | string
@@ -56,7 +60,7 @@ export function openSource(source: IndexSource): OpenedSource {
 }
 
 function once(stream: ReadableStream<Uint8Array>, total?: number): OpenedSource {
-  return { once: { stream, start: 0, total } };
+  return { once: { stream, start: 0, total, trustEnd: true } };
 }
 
 /** Bytes that are there already, without a copy. */

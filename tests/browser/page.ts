@@ -1,5 +1,6 @@
-/** Runs the WebGPU tests in a page: the same files as in Deno, compiled by another WGSL compiler. */
+/** Runs tests in a page: of WebGPU, the same files as in Deno, compiled by another WGSL compiler; of other origins. */
 import { collected } from "./shim.ts";
+import "./cross_origin.ts";
 import "../webgpu_kernel_test.ts";
 import "../webgpu_search_test.ts";
 

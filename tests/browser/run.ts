@@ -1,10 +1,13 @@
 /**
- * Runs the WebGPU tests in headless Chromium: Tint compiles the kernels there, naga in Deno.
+ * Runs tests in headless Chromium: of WebGPU, because Tint compiles the kernels there and naga in Deno, and of indexes
+ * at another origin.
  *
  * `deno task test:browser` needs Chromium at /usr/bin/chromium, or at the path in CHROMIUM.
  */
 import * as esbuild from "esbuild";
 import { chromium } from "playwright-core";
+import { largeFile } from "../storage/support/indexes.ts";
+import { startStore } from "./store.ts";
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
 
@@ -20,8 +23,12 @@ await esbuild.stop();
 const page = new TextEncoder().encode(
   '<!doctype html><meta charset="utf-8"><script type="module" src="/page.js"></script>',
 );
+const file = await largeFile();
+await using store = startStore(file);
 await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, (request) => {
-  const isScript = new URL(request.url).pathname === "/page.js";
+  const { pathname } = new URL(request.url);
+  if (pathname === "/index") return new Response(file);
+  const isScript = pathname === "/page.js";
   return new Response(isScript ? outputFiles[0].contents as Uint8Array<ArrayBuffer> : page, {
     headers: { "content-type": isScript ? "text/javascript" : "text/html" },
   });
@@ -51,7 +58,7 @@ await tab.exposeFunction("report", (name: string, error: string | null, ms: numb
   console.log(`${name} ... ${error === null ? "ok" : `FAILED\n${error}`} (${Math.round(ms)}ms)`);
 });
 await tab.exposeFunction("finish", (adapter: string) => done.resolve(adapter));
-await tab.goto(`http://127.0.0.1:${server.addr.port}/`);
+await tab.goto(`http://127.0.0.1:${server.addr.port}/?store=${encodeURIComponent(store.url)}`);
 try {
   const adapter = await done.promise;
   console.log(`\nChromium ${browser.version()}, adapter ${adapter}`);

@@ -9,6 +9,7 @@ import { asked, fails, opensAs, type Served, served } from "./support/loading.ts
 
 const FILE = await sidFile(250_000);
 const OTHER = await sidFile(250_000, 0x155);
+const SMALL = await sidFile(100_000);
 const HEADER = headerLength(FILE);
 
 /** What a cache may do wrong. */
@@ -165,6 +166,34 @@ await withServer("the cache", nginxMissing(), () => {
       }
     }));
 
+  Deno.test("A copy of another size is thrown away, and the object may change all the same", () =>
+    withIndex(async (opens, { proxy, put }) => {
+      const cache = new FakeCache();
+      const options = { cache: cache.asCache };
+      await opens(FILE, options);
+      cache.entry.bytes = SMALL;
+      assert.deepEqual(await opens(FILE, options), ["all", "all"]);
+      cache.entry.bytes = SMALL;
+      const change = () => put("index", OTHER);
+      proxy.next(undefined, [{ kind: "change", at: 1e6, change }, { kind: "cut", after: 1e6 }]);
+      await opens(OTHER, options);
+      assert.deepEqual(cache.entry.bytes, OTHER);
+    }));
+
+  Deno.test("A copy learns the ETag of the same bytes, written again", () =>
+    withIndex(async (opens, { proxy, put }) => {
+      const cache = new FakeCache();
+      const options = { cache: cache.asCache };
+      await opens(FILE, options);
+      await put("index", FILE);
+      const statuses: number[] = [];
+      for (let i = 0; i < 3; i++) {
+        await opens(FILE, options);
+        statuses.push(...proxy.requests.map(({ status }) => status!));
+      }
+      assert.deepEqual(statuses, [200, 304, 304]);
+    }));
+
   Deno.test("A copy is damaged and the object has changed", () =>
     withIndex(async (opens, { put }) => {
       const cache = new FakeCache();
@@ -265,6 +294,22 @@ await withServer("the cache", nginxMissing(), () => {
         await opens(FILE, options, `/index?token=${token}`);
       }
       assert.equal(cache.entries.size, 3);
+      // What signs nothing names another object.
+      const names = ["policy", "expires", "sp", "key-pair-id", "X-Amz-Date", "X-Goog-Date"];
+      const keys = cache.entries.size;
+      for (const name of names) {
+        for (const n of [1, 2]) await opens(FILE, options, `/index?${name}=secret${n}`);
+      }
+      assert.equal(cache.entries.size, keys + 2 * names.length);
+      const families = [
+        (n: number) => `X-Goog-Signature=secret${n}&X-Goog-Date=secret${n}`,
+        (n: number) => `Policy=secret${n}&Signature=secret${n}&Key-Pair-Id=secret${n}`,
+        (n: number) => `sv=2022-11-02&st=secret${n}&se=secret${n}&sr=b&sp=r&sig=secret${n}`,
+      ];
+      for (const signed of families) {
+        for (const n of [1, 2]) await opens(FILE, options, `/index?${signed(n)}`);
+      }
+      assert.equal(cache.entries.size, keys + 2 * names.length);
       const printed = Deno.inspect([...cache.entries].map(([key, { headers }]) => [key, headers]));
       assert.ok(!printed.includes("secret"), printed);
     }));

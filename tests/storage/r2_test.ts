@@ -65,6 +65,10 @@ await withServer("R2", r2Missing(), () => {
     assert.deepEqual([url, ranges.length], ['R2 object "none"', 1]);
     const failing = { get: () => Promise.reject(new Error("internal error (10001)")) };
     await fails(r2Source(failing, "none"), "read-failed", { retries: 1 });
+    // Longer than R2 takes.
+    const long = watched(r2);
+    const error = await fails(r2Source(long.bucket, "x".repeat(2000)), "refused");
+    assert.deepEqual([error.cause instanceof Error, long.ranges.length], [true, 1]);
   });
 
   Deno.test("A stream of R2 that breaks off is continued", async () => {

@@ -193,11 +193,11 @@ await withServer("S3", swiftMissing(), () => {
       ["http-status", (r) => isPart(3)(r) ? { kind: "status", status: 400 } : []],
       ["http-status", (r) => isPart(3)(r) ? { kind: "status", status: 500 } : []],
       ["fetch-failed", (r) => isPart(2)(r) ? { kind: "reset" } : []],
-      ["fetch-failed", (r) => isPart(2)(r) ? { kind: "slow-first-byte", ms: Infinity } : []],
+      ["timeout", (r) => isPart(2)(r) ? { kind: "slow-first-byte", ms: Infinity } : []],
     ];
     for (const [code, decide] of interrupted) {
       proxy.inject(decide);
-      const options = { partBytes, retries: 1, stallTimeoutMs: 1000 };
+      const options = { partBytes, retries: 1, requestTimeoutMs: 1000 };
       await assert.rejects(upload(location, OTHER, options), (error) => {
         assert.equal((error as { code: string }).code, code);
         assertNoSecret(error, [swift.secretAccessKey]);

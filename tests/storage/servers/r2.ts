@@ -1,4 +1,6 @@
 /** Cloudflare R2, as workerd simulates it. */
+import os from "node:os";
+import process from "node:process";
 import { Programs } from "./programs.ts";
 
 /** A running store. */
@@ -45,7 +47,7 @@ let turn: Promise<unknown> = Promise.resolve();
 
 /** Starts R2 with an empty bucket. Takes 0.5 s. */
 export function startR2(): Promise<R2> {
-  // One after the other: the environment tells Miniflare what to start.
+  // One after the other: what this thread takes for its environment tells Miniflare what to start.
   const started = turn.then(start);
   turn = started.catch(() => {});
   return started;
@@ -61,7 +63,12 @@ async function start(): Promise<R2> {
   const script = `#!/bin/sh\necho $$ >"${pidFile}"\nexec "${workerd}" "$@"\n`;
   await Deno.writeTextFile(wrapper, script, { mode: 0o700 });
   programs.atEnd("kill", ["sh", "-c", 'kill -9 "$(cat "$0")"', pidFile]);
-  const restore = setEnvironment({ MINIFLARE_WORKERD_PATH: wrapper, TMPDIR: folder });
+  // The environment itself is that of all test files, which run at the same time: with another TMPDIR, their servers
+  // would keep their files in our folder, and lose them with it.
+  const { env } = process;
+  const { tmpdir } = os;
+  process.env = { ...env, MINIFLARE_WORKERD_PATH: wrapper };
+  os.tmpdir = () => folder;
   let worker: InstanceType<typeof Miniflare> | undefined;
   const dispose = async () => {
     await worker?.dispose();
@@ -83,20 +90,9 @@ async function start(): Promise<R2> {
     await dispose();
     throw error;
   } finally {
-    restore();
+    process.env = env;
+    os.tmpdir = tmpdir;
   }
-}
-
-/** Sets variables, and returns what sets them back. */
-function setEnvironment(variables: Record<string, string>): () => void {
-  const before = Object.keys(variables).map((name) => [name, Deno.env.get(name)] as const);
-  for (const [name, value] of Object.entries(variables)) Deno.env.set(name, value);
-  return () => {
-    for (const [name, value] of before) {
-      if (value === undefined) Deno.env.delete(name);
-      else Deno.env.set(name, value);
-    }
-  };
 }
 
 async function load() {
