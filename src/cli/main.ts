@@ -4,6 +4,7 @@
  * ```sh
  * deno task cli build sids.npy -o catalogue.safetensors --vocab 2048
  * deno task cli inspect catalogue.safetensors
+ * deno task cli query catalogue.safetensors 3,1
  * deno task cli verify catalogue.safetensors
  * deno task cli push catalogue.safetensors s3://indexes/
  * ```
@@ -12,10 +13,13 @@
  */
 import { EspalierError } from "../errors.ts";
 import { build, BUILD_HELP } from "./build.ts";
+import { convert, CONVERT_HELP } from "./convert.ts";
+import { diff, DIFF_HELP } from "./diff.ts";
 import { UsageError } from "./input.ts";
 import { inspect, INSPECT_HELP } from "./inspect.ts";
 import { type Io, terminal } from "./output.ts";
 import { push, PUSH_HELP } from "./push.ts";
+import { query, QUERY_HELP } from "./query.ts";
 import { environment } from "./s3.ts";
 import { verify, VERIFY_HELP } from "./verify.ts";
 
@@ -33,18 +37,23 @@ Usage: cli COMMAND [arguments]        (cli is short for: deno task cli)
 Commands
   build     makes an index from a NumPy matrix or JSON lines
   inspect   shows what an index holds and what it costs, from its header alone
+  query     shows what may follow a prefix, with counts, or lists the sequences below it
+  diff      compares two indexes: what was added, what was removed
   verify    reads a whole index and checks all that can be checked
   push      puts an index where it is to be opened from: S3, what speaks like it, or a folder
+  convert   makes an index of the arrays of the published implementation (.npz), or those of an index
   demo      finds the place that a misspelt name means, among 171 075 real ones
   help      this text; cli help COMMAND for the rest; cli --version for the version
 
 Examples
   cli build sids.npy -o catalogue.safetensors --vocab 2048
   cli inspect catalogue.safetensors
+  cli query catalogue.safetensors 3,1
   cli push catalogue.safetensors s3://indexes/catalogue.safetensors
   cli verify https://cdn.example.com/catalogue.safetensors
 
-Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted
+Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted; those of diff are 0 same, 1 different,
+2 trouble
 With --json, results go to standard output and errors to standard error as one JSON object each
 `;
 
@@ -53,11 +62,15 @@ type Command = (args: string[], io: Io) => Promise<number>;
 /** The demo brings its own data, which the other commands should not wait for. */
 const demo: Command = async (args) => (await import("./demo.ts")).demo(args);
 
-const COMMANDS = new Map<string, { run: Command; help?: string }>([
+/** `errorCode` where 1 says something else than that the input is bad. */
+const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: number }>([
   ["build", { run: build, help: BUILD_HELP }],
   ["inspect", { run: inspect, help: INSPECT_HELP }],
+  ["query", { run: query, help: QUERY_HELP }],
+  ["diff", { run: diff, help: DIFF_HELP, errorCode: 2 }],
   ["verify", { run: verify, help: VERIFY_HELP }],
   ["push", { run: push, help: PUSH_HELP }],
+  ["convert", { run: convert, help: CONVERT_HELP }],
   ["demo", { run: demo }],
 ]);
 
@@ -75,7 +88,8 @@ class Interrupted extends Error {
  *
  * @param args without the names of runtime and script.
  * @param io defaults to the process's own.
- * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted.
+ * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted; the help of a command
+ * says where it has others.
  */
 export async function main(
   args: string[],
@@ -103,7 +117,8 @@ export async function main(
       io.err("interrupted\n");
       return reason instanceof Interrupted ? reason.exitCode : 130;
     }
-    return report(error, command && name, args.includes("--json"), io);
+    const code = report(error, command && name, args.includes("--json"), io);
+    return command?.errorCode ?? code;
   }
 }
 

@@ -194,9 +194,9 @@ function openReader(
     return { reader, next: async () => (await reader.read()).value };
   }
   // A source that closes without answering the buffer it was given leaves the read pending for ever: the
-  // reader knows that the stream has ended all the same.
+  // reader knows that the stream has ended all the same. Chromium says so before it answers the last read.
   let end: (() => void) | undefined;
-  reader.closed.then(() => end?.(), () => {});
+  reader.closed.then(() => setTimeout(() => end?.()), () => {});
   // One buffer, over and over: no garbage as large as the object piles up.
   let buffer = new ArrayBuffer(READ_BYTES);
   // Every answer costs a turn of the event loop: a fast stream need not give one for every packet.

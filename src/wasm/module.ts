@@ -90,7 +90,8 @@ let compiling: Promise<WebAssembly.Module> | undefined;
 
 /**
  * The compiled module, from the bytes that come with this code. Platforms that refuse to compile from bytes
- * (Workers) import `module.gen.wasm`, which stands beside this file, themselves and pass it as `wasm`.
+ * (Workers) import `module.gen.wasm`, which stands beside this file, and pass it as `wasm`; the bundles of
+ * `src/bundle` do that themselves.
  */
 export async function compiledModule(): Promise<WebAssembly.Module> {
   if (compiled) return compiled;

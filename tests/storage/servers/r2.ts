@@ -7,6 +7,15 @@ import { Programs } from "./programs.ts";
 export interface R2 extends AsyncDisposable {
   /** The binding that a Worker has, through a proxy: bodies are streams all the same. */
   readonly bucket: R2Bucket;
+  /** Where the Worker answers. */
+  readonly url: URL;
+}
+
+/** A module of a Worker. */
+export interface WorkerModule {
+  type: "ESModule" | "CompiledWasm";
+  path: string;
+  contents: string | Uint8Array;
 }
 
 /** As much of the binding as tests use. Its own types stand in a package that we do not need. */
@@ -43,17 +52,26 @@ export async function r2Missing(): Promise<string | undefined> {
   }
 }
 
+const EMPTY_WORKER: WorkerModule = {
+  type: "ESModule",
+  path: "worker.js",
+  contents: "export default {}",
+};
+
 let turn: Promise<unknown> = Promise.resolve();
 
-/** Starts R2 with an empty bucket. Takes 0.5 s. */
-export function startR2(): Promise<R2> {
+/**
+ * Starts R2 with an empty bucket, and a Worker that has it as `env.INDEXES`; its first module is the entry point.
+ * Takes 0.5 s.
+ */
+export function startR2(modules: WorkerModule[] = [EMPTY_WORKER]): Promise<R2> {
   // One after the other: what this thread takes for its environment tells Miniflare what to start.
-  const started = turn.then(start);
+  const started = turn.then(() => start(modules));
   turn = started.catch(() => {});
   return started;
 }
 
-async function start(): Promise<R2> {
+async function start(modules: WorkerModule[]): Promise<R2> {
   const { Miniflare, workerd } = await load();
   const programs = await Programs.open("espalier-r2-");
   const { folder } = programs;
@@ -78,14 +96,14 @@ async function start(): Promise<R2> {
   };
   try {
     worker = new Miniflare({
-      modules: true,
-      script: "export default {}",
+      modules,
       compatibilityDate: "2026-01-01",
       cf: false, // else it downloads something
-      r2Buckets: ["BUCKET"],
+      r2Buckets: ["INDEXES"],
     });
-    const bucket: unknown = await worker.getR2Bucket("BUCKET");
-    return { bucket: bucket as R2Bucket, [Symbol.asyncDispose]: dispose };
+    const bucket: unknown = await worker.getR2Bucket("INDEXES");
+    const url = await worker.ready;
+    return { bucket: bucket as R2Bucket, url, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

@@ -1,0 +1,153 @@
+/** `diff`: what two indexes do not have in common. */
+import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { type Change, compareIndexes, type Comparison } from "./compare.ts";
+import { openIndex } from "./index_file.ts";
+import { isS3, parseFlags, shownName, UsageError } from "./input.ts";
+import { itemsText, jsonLine, limitOf, Listing, tokensText } from "./listing.ts";
+import { facts, grouped, type Io, ProgressLine } from "./output.ts";
+import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
+
+/** What `cli diff --help` prints. */
+export const DIFF_HELP = `Compares two indexes: what was added, what was removed
+
+Usage: cli diff OLD NEW [options]
+
+OLD and NEW are files or URLs. They are compared as sets, however they were built and whatever their vocabularies:
+  - 3 1 4            a sequence that only OLD has, with its item ids, where there are any
+  + 3 1 5            one that only NEW has
+  ~ 9 2 6  -17, +18  one that both have, with the item ids that only OLD and that only NEW has
+Shorter sequences come first, then they are sorted. A summary follows, with the named filters that allow other
+sequences than before. Takes about a second for a million sequences. Memory: both indexes.
+
+Examples
+  cli diff yesterday.safetensors today.safetensors
+  cli diff yesterday.safetensors https://cdn.example.com/catalogue.safetensors --summary
+  cli diff old.safetensors new.safetensors --json | jq -c 'select(.change == "added") | .sequence'
+
+Options
+  --summary       counts only
+  --limit N       lists at most so many differences, counts all; default 0: lists all
+${S3_HELP}
+  --json          one JSON object per line instead of text: for each difference, and last for the summary
+  -h, --help      this text
+
+Exit codes: 0 same, 1 different, 2 not an index, or it cannot be read, or wrong usage, 130 interrupted
+`;
+
+interface Options {
+  readonly before: string;
+  readonly after: string;
+  readonly s3: S3Flags;
+  readonly limit: number;
+  readonly isJson: boolean;
+}
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} naming the file, if one is no index or cannot be read.
+ */
+export async function diff(args: string[], io: Io): Promise<number> {
+  const options = parse(args);
+  if (!options) {
+    io.out(DIFF_HELP);
+    return 0;
+  }
+  const { s3, isJson } = options;
+  using progress = new ProgressLine(io);
+  using before = await openIndex(options.before, s3, io, progress);
+  using after = await openIndex(options.after, s3, io, progress);
+  // Between lines of a listing there is no place for it.
+  const showProgress = (done: number, total?: number) => progress.show("comparing", done, total);
+  const listing = new Listing(io, options.limit > 0 ? undefined : showProgress);
+  let left = options.limit;
+  const comparison = await compareIndexes(before, after, {
+    changed: (change) => {
+      if (left-- > 0) listing.line(isJson ? jsonLine(change) : changeText(change));
+    },
+    turn: (done, total) => listing.turn(done, total),
+  });
+  progress[Symbol.dispose]();
+  listing.flush();
+  if (isJson) {
+    const { same, ...counts } = comparison;
+    const [old, now] = [options.before, options.after].map(shownName);
+    const summary = { same, old, new: now, ...counts };
+    io.out(`${jsonLine({ summary })}\n`);
+  } else {
+    io.out(summaryText(options, before, after, comparison));
+  }
+  return comparison.same ? 0 : 1;
+}
+
+function changeText(change: Change): string {
+  const tokens = tokensText(change.sequence);
+  if (change.change !== "items") {
+    const sign = change.change === "removed" ? "-" : "+";
+    return `${sign} ${tokens}${change.items ? `  ${itemsText(change.items)}` : ""}`;
+  }
+  const signed = (sign: string, items: typeof change.added) =>
+    items.map((item) => sign + itemsText([item]));
+  const items = [...signed("-", change.removed), ...signed("+", change.added)];
+  return `~ ${tokens}  ${items.join(", ")}`;
+}
+
+function summaryText(
+  options: Options,
+  before: ConstraintIndex,
+  after: ConstraintIndex,
+  { same, common, removed, added, itemsChanged, filters }: Comparison,
+): string {
+  const plusMinus = (removed: number, added: number) => `-${grouped(removed)} +${grouped(added)}`;
+  const vocabularies = [before, after].map(({ vocabSize }) => grouped(vocabSize));
+  const types = [before, after].map(({ items }) => items ? `${items.type}s` : "none");
+  const hasItems = before.items !== undefined || after.items !== undefined;
+  return facts([
+    ["old", `${shownName(options.before)}: ${grouped(before.size)} sequences`],
+    ["new", `${shownName(options.after)}: ${grouped(after.size)} sequences`],
+    ["verdict", same ? "same" : "different"],
+    ["sequences", `${plusMinus(removed, added)}, ${grouped(common)} in both`],
+    ...(hasItems
+      ? [
+        [
+          "item ids",
+          types[0] === types[1]
+            ? `differ for ${grouped(itemsChanged!)} of those`
+            : `${types[0]} in the old index, ${types[1]} in the new one`,
+        ] as const,
+      ]
+      : []),
+    ...filters.removed.map((name) => ["filter", `${name}: only in the old index`] as const),
+    ...filters.added.map((name) => ["filter", `${name}: only in the new index`] as const),
+    ...filters.changed.map(({ name, removed, added }) =>
+      ["filter", `${name}: ${plusMinus(removed, added)} sequences allowed`] as const
+    ),
+    ...(vocabularies[0] === vocabularies[1] ? [] : [
+      ["vocabulary", `${vocabularies[0]} and ${vocabularies[1]}, which makes no difference`],
+    ] as const),
+  ]);
+}
+
+function parse(args: string[]): Options | undefined {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      ...S3_OPTIONS,
+      summary: { type: "boolean", default: false },
+      limit: { type: "string", default: "0" },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) return undefined;
+  if (positionals.length !== 2) {
+    throw new UsageError(`Expected OLD and NEW, found ${positionals.length} argument(s)`);
+  }
+  const [before, after] = positionals;
+  checkS3Flags(positionals.find(isS3) ?? before, values);
+  const { summary, json: isJson } = values;
+  const limit = summary ? 0 : limitOf(values.limit);
+  return { before, after, s3: values, limit, isJson };
+}

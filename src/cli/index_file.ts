@@ -1,0 +1,50 @@
+/** Whole indexes, read from where an argument says and written to files. */
+import { ConstraintIndex } from "../index/constraint_index.ts";
+import { indexSource } from "./index_source.ts";
+import { aboutFile, shownName } from "./input.ts";
+import type { Io, ProgressLine, WholeFile } from "./output.ts";
+import type { S3Flags } from "./s3.ts";
+
+/**
+ * Reads an index; header and digests are checked.
+ *
+ * @param verify checks the structure as well.
+ * @throws {EspalierError} naming the file, if it is no index or cannot be read.
+ * @throws {UsageError} if an address is none, or one in S3 lacks its credentials.
+ */
+export async function openIndex(
+  argument: string,
+  s3: S3Flags,
+  { signal }: Io,
+  progress: ProgressLine,
+  verify?: true,
+): Promise<ConstraintIndex> {
+  try {
+    return await ConstraintIndex.open(await indexSource(argument, s3), {
+      verify,
+      signal,
+      onProgress: (bytes, total) => progress.show(verify ? "verifying" : "reading", bytes, total),
+    });
+  } catch (error) {
+    throw aboutFile(error, shownName(argument));
+  }
+}
+
+/**
+ * Writes an index to a file that is under construction.
+ *
+ * @throws {StorageError} if it cannot be written; the reason of the signal, once it is aborted.
+ */
+export async function saveIndex(
+  index: ConstraintIndex,
+  out: WholeFile,
+  { signal }: Io,
+  progress: ProgressLine,
+): Promise<void> {
+  let written = 0;
+  for await (const chunk of index.toStream()) {
+    signal.throwIfAborted();
+    await out.write(chunk);
+    progress.show("writing", written += chunk.length, index.byteLength);
+  }
+}

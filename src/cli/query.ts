@@ -1,0 +1,259 @@
+/** `query`: what may follow a prefix, and how much lies below it. */
+import { branchesOf, type OrdinalRange, ordinalsBelow } from "../index/below.ts";
+import { countOnes } from "../index/rank.ts";
+import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { openIndex } from "./index_file.ts";
+import { aboutFile, parseFlags, shownName, UsageError } from "./input.ts";
+import { itemsText, jsonLine, limitOf, Listing, tokensText } from "./listing.ts";
+import { allowedByAll, hasBit, type OrdinalBits } from "./ordinal_bits.ts";
+import { facts, grouped, type Io, ProgressLine, table } from "./output.ts";
+import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
+
+/** Rows that are shown where nothing else is asked for. */
+const DEFAULT_LIMIT = 20;
+
+/** What `cli query --help` prints. */
+export const QUERY_HELP = `Shows what may follow a prefix, and how many sequences lie below it
+
+Usage: cli query FILE|URL [PREFIX] [options]
+
+PREFIX is the tokens so far, as 3,1,4 or [3,1,4]; none for the first token. For each token that may follow: how many
+sequences begin so, what share that is of those below the prefix, and the ordinal, where one ends with that token,
+with its item ids, where the index has them. Counts are exact, and take milliseconds, whatever the size of the index.
+
+Examples
+  cli query catalogue.safetensors
+  cli query catalogue.safetensors 3,1 --filter "in stock" --filter fresh
+  cli query catalogue.safetensors 3,1 --sequences --limit 100
+  cli query s3://indexes/catalogue.safetensors 3 --region eu-central-1
+  cli query catalogue.safetensors 3 --json --limit 0 | jq '.next[] | select(.sequences > 1000) | .token'
+
+Options
+  --filter NAME   counts and lists only what a named filter of the index allows; given several times, what all allow
+  --sort ORDER    count (default): what leads to most sequences first; token: ascending
+  --limit N       at most so many tokens, or sequences; default ${DEFAULT_LIMIT}, 0 for all
+  --sequences     lists the sequences that begin with the prefix, by ordinal: shorter ones first, then sorted
+${S3_HELP}
+  --json          one JSON object instead of text; with --sequences, one for each
+  -h, --help      this text
+
+Exit codes: 0 shown, also where nothing begins so, 1 not an index, no such filter, or it cannot be read, 2 wrong usage,
+130 interrupted
+`;
+
+interface Options {
+  readonly argument: string;
+  readonly s3: S3Flags;
+  readonly prefix: number[];
+  readonly filters: readonly string[];
+  readonly sort: "count" | "token";
+  readonly limit: number;
+  readonly listSequences: boolean;
+  readonly isJson: boolean;
+}
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} naming the file, if it is no index, lacks a filter or cannot be read.
+ */
+export async function query(args: string[], io: Io): Promise<number> {
+  const options = parse(args);
+  if (!options) {
+    io.out(QUERY_HELP);
+    return 0;
+  }
+  const name = shownName(options.argument);
+  try {
+    using progress = new ProgressLine(io);
+    using index = await openIndex(options.argument, options.s3, io, progress);
+    progress[Symbol.dispose]();
+    const { filters } = options;
+    const allowed = filters.length > 0 ? allowedByAll(index, filters) : undefined;
+    if (options.listSequences) await list(index, allowed, options, io);
+    else show(name, index, allowed, options, io);
+  } catch (error) {
+    throw aboutFile(error, name);
+  }
+  return 0;
+}
+
+/** Sequences in ranges of ordinals, or those of them that are allowed. */
+function count(ranges: readonly OrdinalRange[], allowed: OrdinalBits | undefined): number {
+  return ranges.reduce(
+    (sum, { start, end }) => sum + (allowed ? countOnes(allowed, start, end) : end - start),
+    0,
+  );
+}
+
+function isAllowed(allowed: OrdinalBits | undefined, ordinal: number): boolean {
+  return !allowed || hasBit(allowed, ordinal);
+}
+
+function show(
+  name: string,
+  index: ConstraintIndex,
+  allowed: OrdinalBits | undefined,
+  options: Options,
+  io: Io,
+): void {
+  const { prefix, filters, sort, limit } = options;
+  const whole = (ordinal: number | undefined) => ({
+    ordinal,
+    items: ordinal !== undefined && index.items ? index.itemsAt(ordinal) : undefined,
+  });
+  const all = branchesOf(index, prefix)
+    .map(({ token, ordinal, below }) => ({ token, ordinal, sequences: count(below, allowed) }))
+    .filter(({ sequences }) => sequences > 0);
+  if (sort === "count") all.sort((a, b) => b.sequences - a.sequences || a.token - b.token);
+  const next = all.slice(0, limit).map(({ token, ordinal, sequences }) => ({
+    token,
+    sequences,
+    ...whole(ordinal !== undefined && isAllowed(allowed, ordinal) ? ordinal : undefined),
+  }));
+  const ordinal = index.ordinalOf(prefix);
+  const sequences = count(ordinalsBelow(index, prefix), allowed);
+  const canEnd = ordinal !== undefined && isAllowed(allowed, ordinal);
+  if (options.isJson) {
+    const result = {
+      file: name,
+      prefix,
+      filters: filters.length > 0 ? filters : undefined,
+      sequences,
+      canEnd,
+      ...whole(ordinal),
+      tokens: all.length,
+      next,
+    };
+    io.out(`${jsonLine(result)}\n`);
+    return;
+  }
+  const { items } = whole(ordinal);
+  const verdict = canEnd ? "yes" : ordinal === undefined ? "no" : "no, not allowed";
+  io.out(`${name}\n`);
+  io.out(facts([
+    ["prefix", prefix.length > 0 ? tokensText(prefix) : "none"],
+    ...(filters.length > 0 ? [["filters", filters.join(" and ")] as const] : []),
+    ["sequences", sequences > 0 ? grouped(sequences) : `0${reason(index, options)}`],
+    ["may end", ordinal === undefined ? verdict : `${verdict}: ordinal ${ordinal}`],
+    ...(items ? [["item ids", itemsText(items)] as const] : []),
+  ]));
+  if (next.length === 0) return;
+  const hasOrdinals = next.some(({ ordinal }) => ordinal !== undefined);
+  const hasItems = next.some(({ items }) => items !== undefined);
+  const rest = [...(hasOrdinals ? ["ordinal"] : []), ...(hasItems ? ["item ids"] : [])];
+  const rows = next.map(({ token, sequences: below, ordinal, items }) => [
+    String(token),
+    grouped(below),
+    (100 * below / sequences).toFixed(1),
+    ...(hasOrdinals ? [String(ordinal ?? "")] : []),
+    ...(hasItems ? [items ? itemsText(items) : ""] : []),
+  ]);
+  io.out(`\n${table(["token", "sequences", "percent", ...rest], rows)}`);
+  const hidden = all.length - next.length;
+  if (hidden > 0) io.out(`  … and ${grouped(hidden)} more; --limit 0 shows all\n`);
+}
+
+/** Why nothing lies below a prefix. */
+function reason(index: ConstraintIndex, { prefix, filters }: Options): string {
+  if (ordinalsBelow(index, prefix).length > 0) {
+    return `; ${filters.length > 1 ? "the filters allow" : "the filter allows"} none of ${
+      grouped(count(ordinalsBelow(index, prefix), undefined))
+    }`;
+  }
+  const length = prefix.findIndex((_, i) =>
+    ordinalsBelow(index, prefix.slice(0, i + 1)).length === 0
+  );
+  return `; no sequence begins so${
+    length > 0 ? `, but some with ${tokensText(prefix.slice(0, length))}` : ""
+  }`;
+}
+
+async function list(
+  index: ConstraintIndex,
+  allowed: OrdinalBits | undefined,
+  { prefix, limit, isJson }: Options,
+  io: Io,
+): Promise<void> {
+  const ranges = ordinalsBelow(index, prefix);
+  const total = count(ranges, allowed);
+  const width = Math.max("ordinal".length, String(ranges.at(-1)?.end ?? "").length);
+  const listing = new Listing(io);
+  if (!isJson && total > 0) {
+    listing.line(`${"ordinal".padStart(width)}  sequence${index.items ? "  item ids" : ""}`);
+  }
+  let done = 0;
+  for (const { start, end } of ranges) {
+    for (let ordinal = start; ordinal < end && done < limit; ordinal++) {
+      if (!isAllowed(allowed, ordinal)) continue;
+      done++;
+      const sequence = index.sequenceAt(ordinal);
+      const items = index.items && index.itemsAt(ordinal);
+      listing.line(
+        isJson
+          ? jsonLine({ ordinal, sequence, items })
+          : `${String(ordinal).padStart(width)}  ${tokensText(sequence)}${
+            items ? `  ${itemsText(items)}` : ""
+          }`,
+      );
+      await listing.turn(done, total);
+    }
+  }
+  if (!isJson && done < total) {
+    listing.line(`… and ${grouped(total - done)} more; --limit 0 lists all`);
+  }
+  listing.flush();
+}
+
+function parse(args: string[]): Options | undefined {
+  const { values, positionals } = parseFlags({
+    args,
+    allowPositionals: true,
+    options: {
+      ...S3_OPTIONS,
+      filter: { type: "string", multiple: true, default: [] },
+      sort: { type: "string" },
+      limit: { type: "string", default: String(DEFAULT_LIMIT) },
+      sequences: { type: "boolean", default: false },
+      json: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h" },
+    },
+  });
+  if (values.help) return undefined;
+  const [argument, prefix = "", ...surplus] = positionals;
+  if (argument === undefined) throw new UsageError("Expected FILE or URL, found none");
+  if (surplus.length > 0) {
+    throw new UsageError(
+      `Expected FILE or URL and one PREFIX, such as 3,1,4, found ${positionals.length} arguments`,
+    );
+  }
+  checkS3Flags(argument, values);
+  const { filter: filters, sort = "count", sequences: listSequences, json: isJson } = values;
+  if (sort !== "count" && sort !== "token") {
+    throw new UsageError(`Expected --sort count or token, found "${sort}"`);
+  }
+  if (listSequences && values.sort !== undefined) {
+    throw new UsageError("Expected --sort or --sequences, which are listed by ordinal");
+  }
+  return {
+    argument,
+    s3: values,
+    prefix: parsePrefix(prefix),
+    filters,
+    sort,
+    limit: limitOf(values.limit),
+    listSequences,
+    isJson,
+  };
+}
+
+/** Reads `3,1,4` or `[3,1,4]`, with or without spaces. */
+function parsePrefix(text: string): number[] {
+  const [, inner] = /^\s*\[(.*)\]\s*$/s.exec(text) ?? [, text];
+  if (inner.trim() === "") return [];
+  return inner.split(",").map((part) => {
+    if (/^\s*\d{1,15}\s*$/.test(part)) return Number(part);
+    throw new UsageError(`Expected PREFIX as 3,1,4 or [3,1,4], found "${text}"`);
+  });
+}
