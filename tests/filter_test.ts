@@ -5,6 +5,7 @@ import { ConstraintIndex, createDecoder, EspalierError, type ItemFilter } from "
 import { buildIndex } from "../src/index/build.ts";
 import { maskLogits } from "../src/decode/mask.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
+import { filterBitsOf } from "../src/index/filter.ts";
 import { filterSuite, members } from "./support/filter_suite.ts";
 import { runs } from "./support/long.ts";
 import { modelOf, Random, RULES } from "./support/models.ts";
@@ -150,6 +151,70 @@ Deno.test("Searches go on with filters that are disposed of meanwhile, and keep 
   assert.equal(heap.allocate(1), free, "Memory that nobody has given back");
 });
 
+Deno.test("Batch rows that a list leaves out have no filter, whatever stood in memory before", async () => {
+  const rows = Array.from({ length: 400 }, (_, i) => [i % 20, i / 20 | 0]);
+  using index = await buildIndex(rows, { vocabSize: 20 });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  using nothing = index.filter([]);
+  const search = (options: Record<string, unknown>) =>
+    decoder.beamSearch(modelOf(RULES.smooth), { batchSize: 3, beamSize: 5, ...options });
+  await search({ filter: nothing });
+  const filter: ItemFilter[] = new Array(3);
+  filter[1] = nothing;
+  assert.deepEqual([...(await search({ filter })).counts], [5, 0, 5]);
+  const { heap } = storageOf(index);
+  const dirty = heap.allocate(1e6);
+  heap.u8(dirty, 1e6).fill(0xee);
+  heap.free(dirty);
+  assert.deepEqual([...(await search({ filter: new Array(3) })).counts], [5, 5, 5]);
+  assert.deepEqual([...(await search({ exclude: new Array(3) })).counts], [5, 5, 5]);
+});
+
+Deno.test("A filter that is disposed of at once serves a search of an index that is still loading", async () => {
+  const rows = Array.from({ length: 400 }, (_, i) => [i % 20, i / 20 | 0]);
+  using whole = await buildIndex(rows, {
+    vocabSize: 20,
+    items: rows.map((_, i) => `${i}`.padStart(3000)),
+  });
+  const bytes = whole.toBytes();
+  const gate = Promise.withResolvers<void>();
+  const stream = new ReadableStream<Uint8Array>({
+    async start(controller) {
+      controller.enqueue(bytes.subarray(0, 1.1 * 2 ** 20)); // the first chunk: levels, some items
+      await gate.promise;
+      controller.enqueue(bytes.subarray(1.1 * 2 ** 20));
+      controller.close();
+    },
+  });
+  using index = await ConstraintIndex.open(stream, { progressive: true });
+  assert.ok(!storageOf(index).arrival.isComplete);
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const filter = index.filter([7]);
+  const searching = decoder.beamSearch(modelOf(RULES.smooth), { beamSize: 5, filter });
+  filter[Symbol.dispose]();
+  assert.deepEqual([...(await searching).ordinals.slice(0, 2)], [7, 0xffffffff]);
+  gate.resolve();
+  await index.ready;
+});
+
+Deno.test("Lists of row starts that lie write nothing beyond the rows", async () => {
+  using index = await buildIndex([[0, 1]], { vocabSize: 2 });
+  const { heap } = storageOf(index);
+  const [edges, states] = [200_000, 70];
+  const random = new Random(6);
+  for (const lie of [() => 0, () => random.below(edges), (i: number) => i + 1, () => 2 ** 32 - 1]) {
+    const list = heap.allocate(4 * 1000);
+    heap.u32(list, 1000).set(Array.from({ length: 1000 }, (_, i) => lie(i)));
+    const source = heap.allocate(edges / 8 + 16);
+    heap.u8(source, edges / 8 + 16).fill(0xff);
+    const target = heap.allocate(4096);
+    const words = heap.u8(target, 4096).fill(0);
+    heap.exports.joinListed(list, 1000, edges, source, target, states);
+    assert.ok(words.subarray(Math.ceil(states / 8) + 16).every((byte) => byte === 0));
+    for (const address of [list, source, target]) heap.free(address);
+  }
+});
+
 Deno.test("Bad filters are refused, and say why", async () => {
   using index = await buildIndex([[1, 2], [1, 3], [2, 0]], { vocabSize: 4 });
   using other = await buildIndex([[1, 2], [1, 3], [2, 1]], { vocabSize: 4 });
@@ -211,12 +276,15 @@ Deno.test("Damaged indexes give wrong filters, and nothing outside them is touch
     using damaged = await ConstraintIndex.open(bytes, { verify: false });
     const { heap, data: start, dataByteLength } = storageOf(damaged);
     const before = heap.u8(start, dataByteLength).slice();
-    // A neighbour on each side, to see what is written over.
-    const guards = [heap.allocate(4096)];
-    heap.u8(guards[0], 4096).fill(0x5a);
+    // A filter between two neighbours, to see what is written over.
+    using probe = damaged.filter([]);
+    const { byteLength } = filterBitsOf(probe, storageOf(damaged));
+    const guards = [heap.allocate(4096), heap.allocate(byteLength), heap.allocate(4096)];
+    for (const guard of [guards[0], guards[2]]) heap.u8(guard, 4096).fill(0x5a);
+    heap.free(guards.splice(1, 1)[0]);
     using filter = damaged.filter(subset(damaged.size, round, 128));
-    guards.push(heap.allocate(4096));
-    heap.u8(guards[1], 4096).fill(0x5a);
+    const { address } = filterBitsOf(filter, storageOf(damaged));
+    assert.ok(guards[0] < address && address < guards[1]);
     using _ = filter.not();
     using decoder = await createDecoder(damaged, { backend: "wasm" });
     await decoder.beamSearch(modelOf(RULES.smooth, round), {

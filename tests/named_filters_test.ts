@@ -34,6 +34,19 @@ function filtersOf(rows: number, random: Random, densities = DENSITIES): Filters
   }));
 }
 
+Deno.test("Filters that are no plain object are refused: none would be stored", async () => {
+  const rows = [[0, 1], [1, 0]];
+  for (
+    const filters of [new Map([["fresh", [1, 0]]]), [[1, 0]], Uint8Array.of(1, 0), "fresh", null]
+  ) {
+    const options = { vocabSize: 2, filters: filters as unknown as Record<string, number[]> };
+    await assert.rejects(buildIndex(rows, options), TypeError);
+  }
+  const filters = Object.assign(Object.create(null), { fresh: [1, 0] });
+  using index = await buildIndex(rows, { vocabSize: 2, filters });
+  assert.deepEqual(index.filterNames, ["fresh"]);
+});
+
 Deno.test("Filters come back by name, built and opened", async () => {
   await fc.assert(
     fc.asyncProperty(rowSets(), fc.nat(), async ({ rows, vocabSize }, seed) => {

@@ -243,6 +243,26 @@ await withDevice("searches on WebGPU", (device) => {
     }
   });
 
+  Deno.test("A GPU that has no memory for a filter searches without it, and later with it", async () => {
+    const rows = Array.from({ length: 5000 }, (_, i) => [i % 70, i / 70 | 0]);
+    using index = await buildIndex(rows, { vocabSize: 80 });
+    const full = await openDevice();
+    using decoder = await createDecoder(index, { device: full, backend: "webgpu" });
+    using filter = index.filter([5, 70, 900]);
+    const search = (options = {}) =>
+      decoder.beamSearch(modelOf(goldenRule), { beamSize: 4, ...options });
+    const expected = await search({ exclude: [] });
+    const { createBuffer, pushErrorScope, popErrorScope } = full;
+    const isFull = exhaust(full, "espalier filters");
+    const onCpu = await search({ filter });
+    assert.equal(onCpu.backend, "wasm");
+    assert.ok(isFull());
+    Object.assign(full, { createBuffer, pushErrorScope, popErrorScope });
+    assert.deepEqual(await search(), expected);
+    assert.deepEqual(await search({ filter }), { ...onCpu, backend: "webgpu" });
+    full.destroy();
+  });
+
   /** Makes a device refuse the buffer with a label, as one without memory does: it is invalid, too. */
   function exhaust(full: GPUDevice, label: string): () => boolean {
     const { createBuffer, pushErrorScope, popErrorScope } = full;

@@ -238,18 +238,20 @@ export function joinListed(
   edges: u32,
   source: usize,
   target: usize,
+  states: u32,
 ): void {
   let from: u32 = 0;
   let to: u32 = 0;
   for (let i: u32 = 0; i < count; ++i) {
     const edge = load<u32>(list + (i << 2));
     if (edge < from || edge >= edges || edge == 0) continue;
-    copyBits(source, from, target, to, edge - from);
-    to += edge - from;
+    const run = min(edge - from, states - to);
+    copyBits(source, from, target, to, run);
+    to += run;
     if (to > 0 && bit(source, edge)) set(target, to - 1);
     from = edge + 1;
   }
-  copyBits(source, from, target, to, edges - from);
+  copyBits(source, from, target, to, min(edges - from, states - to));
 }
 
 /** As {@link joinBits}, for rows that are bitmaps of `rowWords` words. */
@@ -266,14 +268,21 @@ function anyWord(at: usize, words: u32): bool {
   return false;
 }
 
-/** Whether a row has an edge that the filter's `edges` of the level allow. */
-function anyAllowed(level: usize, edges: usize, state: u32): bool {
+/**
+ * Whether a row has an edge that the filter's `edges` of the level allow. Looks first from the bit with number `place`
+ * on, if that is in the row: what is forbidden in order leaves nothing before it for long.
+ */
+function anyAllowed(level: usize, edges: usize, state: u32, place: u32): bool {
   if (load<u32>(level, L.BITMAP)) {
     const words = load<u32>(level, L.ROW_WORDS);
-    return anyWord(edges + ((state * words) << 2), words);
+    const first = state * words;
+    const middle = min(max(place >> 5, first), first + words);
+    return anyWord(edges + (middle << 2), first + words - middle) ||
+      anyWord(edges + (first << 2), middle - first);
   }
   packedRow(level, state);
-  return nextOne(edges, rowEnd, rowBegin) < rowEnd;
+  const middle = min(max(place, rowBegin), rowEnd);
+  return nextOne(edges, rowEnd, middle) < rowEnd || nextOne(edges, middle, rowBegin) < middle;
 }
 
 function set(words: usize, position: u32): void {
@@ -305,7 +314,7 @@ export function forbid(levels: usize, filter: usize, ordinals: usize, count: u32
     clear(ends, number);
     let edge = endEdge(level, number);
     const child = childState(level, edge);
-    if (child != NONE && anyAllowed(level + L.RECORD_BYTES, load<u32>(record, 8), child)) continue;
+    if (child != NONE && anyAllowed(level + L.RECORD_BYTES, load<u32>(record, 8), child, 0)) continue;
     while (true) {
       const edges = load<u32>(record);
       let place = edge;
@@ -317,7 +326,7 @@ export function forbid(levels: usize, filter: usize, ordinals: usize, count: u32
         row = packedRowOf(level, edge);
       }
       clear(edges, place);
-      if (level == levels || anyAllowed(level, edges, row)) break;
+      if (level == levels || anyAllowed(level, edges, row, place)) break;
       level -= L.RECORD_BYTES;
       record -= 8;
       edge = innerEdge(level, row);

@@ -165,10 +165,13 @@ class SearchDecoder implements Decoder {
     const { signal } = options;
     signal?.throwIfAborted();
     const { arrival } = storageOf(index);
-    if (!arrival.isComplete) {
-      const levels = isFiltered(options) ? index.maxLength : levelsToCheck(index, options.endToken);
-      await arrival.wait(levels, signal);
-    }
+    const needed = isFiltered(options)
+      ? index.maxLength
+      : arrival.isComplete
+      ? 0
+      : levelsToCheck(index, options.endToken);
+    // Filters that are here already are taken in this very turn: they may be disposed of in the next.
+    if (arrival.levels < needed) await arrival.wait(needed, signal);
     const checked = searchShape(index, options);
     using filters = batchFilters(index, options, checked.batchSize);
     const shape: SearchShape = { ...checked, filters: filters.rows };

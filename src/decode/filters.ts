@@ -42,21 +42,13 @@ export function batchFilters(
     list === undefined ? undefined : excludedOrdinals(list, index.size)
   );
   using made = new DisposableStack();
+  const adopt = (filter: FilterBits) => made.adopt(filter, (filter) => filter.release());
+  let all: FilterBits | undefined;
   const rows = bits.map((own, row) => {
     const gone = ordinals[row];
-    let filter: FilterBits | undefined;
-    if (gone?.length) {
-      const base = own ? own.retain() : FilterBits.all(storage);
-      try {
-        filter = base.without(gone);
-      } finally {
-        base.release();
-      }
-    } else {
-      filter = own?.retain();
-    }
-    if (filter) made.adopt(filter, (filter) => filter.release());
-    return filter;
+    if (!gone?.length) return own && adopt(own.retain());
+    const base = own ?? (all ??= adopt(FilterBits.all(storage)));
+    return adopt(base.without(gone));
   });
   const held = made.move();
   return { rows, [Symbol.dispose]: () => held.dispose() };
@@ -89,7 +81,7 @@ function perRow<T>(
       { expected: batchSize, actual: list.length },
     );
   }
-  return list;
+  return Array.from(list); // holes become undefined
 }
 
 function excludedOrdinals(list: ArrayLike<number>, size: number): Uint32Array {

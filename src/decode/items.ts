@@ -43,8 +43,8 @@ export function itemsOf(
     const found: FoundItem[] = [];
     for (let i = 0; i < counts[row] && found.length < most; i++) {
       const at = row * beamSize + i;
-      for (const item of index.itemsAt(ordinals[at])) {
-        if (found.length < most) found.push({ item, ordinal: ordinals[at], score: scores[at] });
+      for (const item of index.itemsAt(ordinals[at], most - found.length)) {
+        found.push({ item, ordinal: ordinals[at], score: scores[at] });
       }
     }
     return found;

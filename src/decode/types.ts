@@ -29,8 +29,8 @@ export interface ModelInput {
   readonly parents: Uint32Array;
   /**
    * [rows, W] memory of the search, to fill with logits and return without a copy. Holds leftovers at first.
-   * Read it afresh after an `await`: growing memory detaches earlier views, and what is written to those is
-   * lost (which is noticed).
+   * Read it afresh after an `await`, and after making filters of the index: growing memory detaches earlier views,
+   * and what is written to those is lost (which is noticed).
    */
   readonly out: Float32Array;
 }
@@ -100,7 +100,7 @@ export interface BeamSearchOptions {
   filter?: ItemFilter | readonly (ItemFilter | undefined)[];
   /**
    * Ordinals per batch row, at most 10 000 each, that are taken from its filter, or from the whole set; undefined for
-   * none. Costs a copy of the filter per batch row (at most one bit per edge, 0.5 ms for 10 million sequences), and about
+   * none. Costs a copy of the filter per batch row (0.5 ms for 10 million sequences), and about
    * 0.25 µs per ordinal; on a GPU also the upload of that copy. What many searches share is cheaper as a filter.
    */
   exclude?: readonly (ArrayLike<number> | undefined)[];

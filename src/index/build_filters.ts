@@ -25,17 +25,20 @@ export interface PlannedFilter {
 }
 
 /**
- * Filters by name, in the order given.
+ * Filters by name, in the order of the object's own keys (numbers first, as JavaScript has it).
  *
  * @throws {TypeError} {BuildInputError} {LimitError} for what are no filters, bad names, too many.
  */
 export function filterEntries(
   filters: Readonly<Record<string, FilterValues>> = {},
 ): [name: string, values: FilterValues][] {
-  if (typeof filters !== "object" || filters === null || Array.isArray(filters)) {
+  const isObject = typeof filters === "object" && filters !== null;
+  const prototype = isObject ? Object.getPrototypeOf(filters) : undefined;
+  // A Map has no entries of its own: the index would come without its filters.
+  if (prototype !== null && prototype !== Object.prototype) {
     throw typeError(
-      "Cannot build: filters is no object, expected { name: one value per input row }",
-      { actual: filters },
+      "Cannot build: filters is no plain object, expected { name: one value per input row }",
+      { actual: Object.prototype.toString.call(filters) },
     );
   }
   const entries = Object.entries(filters);

@@ -118,6 +118,9 @@ export class ConstraintIndex implements Disposable {
     this.#storage = storage;
     this.#stop = stop;
     this.ready = arrival.over;
+    // In Workers a request may not touch what belongs to another, as the loading does.
+    const forget = () => this.#stop = undefined;
+    arrival.over.then(forget, forget);
     this.size = shape.size;
     this.vocabSize = shape.vocabSize;
     this.maxLength = shape.levels.length;
@@ -256,6 +259,7 @@ export class ConstraintIndex implements Disposable {
    * Ids of the items of a sequence, at least one, in the order in which the builder was given them: `bigint` where
    * `items.type` is `"integer"`. About a microsecond, and less for each id more.
    *
+   * @param most how many to read at most. Default: all.
    * @throws {RangeError} if the ordinal is not an integer in [0, size).
    * @throws {EspalierError} with code `"no-items"` if the index was built without; `"not-loaded"` before `ready`.
    *
@@ -268,10 +272,10 @@ export class ConstraintIndex implements Disposable {
    * assert.deepEqual(index.itemsAt(index.ordinalOf([1, 2])!), [70n, 71n]);
    * ```
    */
-  itemsAt(ordinal: number): bigint[] | string[] {
+  itemsAt(ordinal: number, most = Infinity): bigint[] | string[] {
     const storage = this.#open();
     this.#checkOrdinal(ordinal);
-    return itemsAt(storage, ordinal);
+    return itemsAt(storage, ordinal, most);
   }
 
   /**
@@ -304,7 +308,7 @@ export class ConstraintIndex implements Disposable {
 
   /**
    * Compiles a filter: only the sequences with these ordinals count where it is used. It belongs to the caller, and to
-   * this index. Needs all levels. Cost: one pass over row starts and bitmaps, 20 ms for 10 million sequences, whatever
+   * this index. Needs all levels. It may let memory grow: a model that makes one reads `input.out` afresh. Cost: one pass over row starts and bitmaps, 20 ms for 10 million sequences, whatever
    * is allowed; ordinals one by one cost more than bits.
    *
    * @param allowed ordinals in any order, repeated or not; or `{ bits }`: bit i of byte i >> 3 is ordinal i,

@@ -10,8 +10,9 @@ let construct: (bits: FilterBits) => ItemFilter;
 let access: (filter: ItemFilter) => FilterBits;
 
 /**
- * A subset of the sequences of one index, compiled for searches: about one bit per edge, in the memory of the index. Does
- * not change. Give it back with `using` or `filter[Symbol.dispose]()`; searches that run on it end undisturbed.
+ * A subset of the sequences of one index, compiled for searches, in the memory of the index. Takes one bit per edge, on
+ * levels that are bitmaps one per place, and less where levels share theirs; never much more than the index. Does not
+ * change. Give it back with `using` or `filter[Symbol.dispose]()`; searches that run on it end undisturbed.
  *
  * Made by `index.filter` and `index.namedFilter`. Combining costs as much as making: `or` one pass over the bits, the
  * others a compilation (a few milliseconds for 10 million sequences).

@@ -272,7 +272,14 @@ export class FilterBits {
         exports.joinBits(field("STARTS"), level.edges, at(plain), at(rows), level.states);
       } else if (d > 0 && level.starts === "list") {
         const listed = level.edges - level.states;
-        exports.joinListed(field("STARTS"), listed, level.edges, at(plain), at(rows));
+        exports.joinListed(
+          field("STARTS"),
+          listed,
+          level.edges,
+          at(plain),
+          at(rows),
+          level.states,
+        );
       }
     }
     heap.free(scratch);

@@ -88,11 +88,15 @@ export function isIdRange(min: bigint, max: bigint): boolean {
 }
 
 /**
- * Ids of the sequence with an ordinal, in the order of the input.
+ * Ids of the sequence with an ordinal, in the order of the input: the first `most`.
  *
  * @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`.
  */
-export function itemsAt(storage: IndexStorage, ordinal: number): bigint[] | string[] {
+export function itemsAt(
+  storage: IndexStorage,
+  ordinal: number,
+  most = Infinity,
+): bigint[] | string[] {
   const { items, size } = storage.shape;
   if (!items) {
     throw new EspalierError(
@@ -108,7 +112,7 @@ export function itemsAt(storage: IndexStorage, ordinal: number): bigint[] | stri
     first = selectOne(starts, ordinal);
     end = nextOne(starts, first + 1);
   }
-  const count = Math.max(0, end - first);
+  const count = Math.min(most, Math.max(0, end - first));
   if (items.type === "string") return stringsAt(storage, items, first, count);
   const ids = sectionView(storage, "items.ids");
   const bits = idBits(items);

@@ -24,7 +24,14 @@ export interface WasmExports {
     target: number,
   ): void;
   joinBits(starts: number, edges: number, source: number, target: number, states: number): void;
-  joinListed(list: number, count: number, edges: number, source: number, target: number): void;
+  joinListed(
+    list: number,
+    count: number,
+    edges: number,
+    source: number,
+    target: number,
+    states: number,
+  ): void;
   joinRows(source: number, rowWords: number, states: number, target: number): void;
   forbid(levels: number, filter: number, ordinals: number, count: number): void;
   verifyLevel(level: number): number;

@@ -202,10 +202,11 @@ class WasmSearch implements KernelSearch {
     });
     if (filters) {
       const addresses = heap.u32(this.#filters, filters.length * 2);
-      filters.forEach((filter, batch) => {
+      for (let batch = 0; batch < filters.length; batch++) {
+        const filter = filters[batch];
         addresses[2 * batch] = addressIn(filter, filter?.edges[this.step]);
         addresses[2 * batch + 1] = addressIn(filter, filter?.ends[this.step]);
-      });
+      }
     }
     if (address === undefined) this.#stepThroughWindow(logits, rows);
     else this.#stepRows(0, rows, address, false);

@@ -53,6 +53,10 @@ export class WebGpuKernel implements Kernel {
   #levels: Level[];
   /** Words of all filters. Grows: read it afresh. */
   filters: GPUBuffer;
+  /** Small, to begin with, and to go back to. */
+  #noFilters: GPUBuffer;
+  /** Changes when what was placed in `filters` is gone. */
+  filterGeneration = 0;
   /** Words of it that are taken, and by which filter. */
   #ranges = new Ranges(0);
   #placed = new WeakMap<FilterBits, number>();
@@ -68,7 +72,8 @@ export class WebGpuKernel implements Kernel {
     this.#pipelines = pipelines;
     this.#index = index;
     this.#levels = bindLevels(storage);
-    this.filters = makeBuffer(device, "filters", 256, FILTER_USAGE);
+    this.#noFilters = makeBuffer(device, "no filters", 256, FILTER_USAGE);
+    this.filters = this.#noFilters;
   }
 
   /**
@@ -115,7 +120,7 @@ export class WebGpuKernel implements Kernel {
     const address = this.#ranges.find(words);
     const bytes = (address + words) * 4;
     const { maxBufferSize, maxStorageBufferBindingSize } = this.device.limits;
-    const most = Math.min(maxBufferSize, maxStorageBufferBindingSize);
+    const most = Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 16) * 16;
     if (bytes > most) {
       throw new LimitError(
         "search-too-large",
@@ -132,13 +137,28 @@ export class WebGpuKernel implements Kernel {
     return address;
   }
 
+  /**
+   * Starts with no filters again, after there was no memory for them: what stands in `filters` may be invalid. Searches
+   * that use them notice by {@linkcode filterGeneration}.
+   */
+  forgetFilters(): void {
+    this.#replaceFilters(this.#noFilters);
+    this.filterGeneration++;
+    this.#ranges = new Ranges(0);
+    this.#placed = new WeakMap();
+  }
+
   #growFilters(bytes: number): void {
     const larger = makeBuffer(this.device, "filters", bytes, FILTER_USAGE);
     const encoder = this.device.createCommandEncoder({ label: "espalier filters" });
     encoder.copyBufferToBuffer(this.filters, 0, larger, 0, this.filters.size);
     this.device.queue.submit([encoder.finish()]);
-    freeBuffer(this.device, this.filters);
-    this.filters = larger;
+    this.#replaceFilters(larger);
+  }
+
+  #replaceFilters(buffer: GPUBuffer): void {
+    if (this.filters !== this.#noFilters) freeBuffer(this.device, this.filters);
+    this.filters = buffer;
   }
 
   /** Copies bytes of the heap to a buffer, piece by piece. */
@@ -165,8 +185,8 @@ export class WebGpuKernel implements Kernel {
   [Symbol.dispose](): void {
     if (!this.#storage) return;
     this.#storage = undefined;
-    freeBuffer(this.device, this.#index);
-    freeBuffer(this.device, this.filters);
+    this.#replaceFilters(this.#noFilters);
+    for (const buffer of [this.#index, this.#noFilters]) freeBuffer(this.device, buffer);
   }
 }
 

@@ -59,6 +59,7 @@ export class GpuSearch implements KernelSearch {
   #flags: GPUBuffer;
   #inverses: GPUBuffer;
   #filterTable: GPUBuffer;
+  #filterGeneration: number;
   #staging: GPUBuffer;
   #upload: GPUBuffer | undefined;
   #out: Float32Array<ArrayBuffer> | undefined;
@@ -92,6 +93,7 @@ export class GpuSearch implements KernelSearch {
     this.#require(4 * this.#stagingWords(steps), "results");
     if (B > MAX_GRID) throw tooLarge("batch rows", MAX_GRID, B);
     const table = rowFilters && this.#placeFilters(rowFilters, steps);
+    this.#filterGeneration = kernel.filterGeneration;
     const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
     const make = (label: string, words: number, usage = STORAGE | COPY_DST | COPY_SRC) => {
       const buffer = makeBuffer(device, label, words * 4, usage);
@@ -218,6 +220,12 @@ export class GpuSearch implements KernelSearch {
     const { device } = this.#kernel;
     const { beamSize: M, rowWidth: W } = this.#shape;
     const rows = this.rows;
+    if (this.#shape.filters && this.#kernel.filterGeneration !== this.#filterGeneration) {
+      throw new BackendError(
+        "out-of-memory",
+        "Cannot search on the GPU: there was no memory for its filters",
+      );
+    }
     const binding = this.#bindLogits(logits);
     const level = this.#levels[this.step];
     const record: Partial<Params> = {
@@ -483,6 +491,7 @@ export class GpuSearch implements KernelSearch {
     // Using a buffer for which there was no memory is invalid as well: memory comes first.
     const error = errors.find(isMemory) ?? errors.find((error) => error !== null);
     if (!error) return;
+    if (isMemory(error)) this.#kernel.forgetFilters();
     throw new BackendError(
       isMemory(error) ? "out-of-memory" : "validation",
       `Cannot search on the GPU: ${error.message}`,

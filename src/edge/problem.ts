@@ -1,0 +1,102 @@
+/** Errors as answers: `application/problem+json`, RFC 9457. */
+import { EspalierError, LimitError, StorageError } from "../errors.ts";
+
+/** What a problem says beside its status and code. */
+export interface ProblemFacts {
+  /** JSON pointer to what is wrong in the body. */
+  field?: string;
+  expected?: unknown;
+  actual?: unknown;
+}
+
+/** A request that is not answered, and why. */
+export class Refusal extends EspalierError {
+  readonly status: number;
+  readonly field?: string;
+  readonly headers: Record<string, string>;
+
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    { field, ...facts }: ProblemFacts = {},
+    headers: Record<string, string> = {},
+  ) {
+    super(code, message, facts);
+    this.status = status;
+    this.field = field;
+    this.headers = headers;
+  }
+}
+
+const TITLES: Record<number, string> = {
+  400: "Bad Request",
+  401: "Unauthorized",
+  404: "Not Found",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Content Too Large",
+  415: "Unsupported Media Type",
+  422: "Unprocessable Content",
+  499: "Client Closed Request",
+  500: "Internal Server Error",
+  501: "Not Implemented",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+};
+
+/** Seconds after which a busy server should be asked again. */
+const RETRY_SECONDS = "1";
+
+/** For a server that cannot answer now. */
+export function busy(code: string, message: string, facts?: ProblemFacts): Refusal {
+  return new Refusal(503, code, message, facts, { "retry-after": RETRY_SECONDS });
+}
+
+/**
+ * The refusal that an error amounts to. What is not ours keeps its message to itself: it may hold anything.
+ */
+export function refusalOf(error: unknown): Refusal {
+  if (error instanceof Refusal) return error;
+  if (error instanceof LimitError || error instanceof StorageError) {
+    return busy(error.code, "The server cannot answer this now; try again later");
+  }
+  const code = error instanceof EspalierError ? error.code : "internal";
+  return new Refusal(500, code, "The server failed; its owner can see why");
+}
+
+/** The answer. */
+export function problemResponse(
+  { status, code, message, field, expected, actual, headers }: Refusal,
+) {
+  const body = {
+    type: "about:blank",
+    title: TITLES[status],
+    status,
+    detail: message,
+    code,
+    field,
+    expected: shown(expected),
+    actual: shown(actual),
+  };
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: {
+      ...headers,
+      "content-type": "application/problem+json",
+      "cache-control": "no-store",
+    },
+  });
+}
+
+const LONGEST = 200;
+
+/** What may be repeated to a client: short, and no deeper than a list. */
+function shown(value: unknown, depth = 0): unknown {
+  if (typeof value === "string") {
+    return value.length > LONGEST ? `${value.slice(0, LONGEST)}…` : value;
+  }
+  if (Array.isArray(value) && depth === 0) return value.slice(0, 100).map((item) => shown(item, 1));
+  if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
+  return value === undefined ? undefined : Array.isArray(value) ? "array" : typeof value;
+}

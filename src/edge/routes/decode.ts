@@ -1,0 +1,161 @@
+/** `POST /v1/decode`: the best sequences for each prompt. */
+import { checkEndToken } from "../../decode/options.ts";
+import type { BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
+import type { ErrorFacts } from "../../errors.ts";
+import type { ConstraintIndex } from "../../index/constraint_index.ts";
+import {
+  bodyOf,
+  type Exchange,
+  json,
+  onIndex,
+  type Route,
+  rowsOf,
+  type Server,
+} from "../exchange.ts";
+import type { Lease } from "../generation.ts";
+import type { ModelFactory, ServedModel } from "../options.ts";
+import { Refusal } from "../problem.ts";
+import type { DecodeRequest } from "../schemas.ts";
+
+/** A model on the CPU that answers at once leaves the event loop to others after so long, milliseconds. */
+const TURN_MS = 20;
+
+/** Where the model searches. */
+export const decodeRoute: Route = {
+  method: "POST",
+  async answer(server, exchange) {
+    const { settings: { model }, schemas } = server;
+    if (!model) {
+      throw new Refusal(501, "no-model", "This server has no model; it answers /v1/mask only");
+    }
+    const body = await bodyOf(schemas.decode, server, exchange);
+    return await onIndex(server, exchange, (lease) => decode(server, exchange, body, lease, model));
+  },
+};
+
+async function decode(
+  { settings }: Server,
+  exchange: Exchange,
+  body: DecodeRequest,
+  { index, decoder, filters }: Lease,
+  factory: ModelFactory,
+): Promise<Response> {
+  const { limits, search, now } = settings;
+  const { signal, trace } = exchange;
+  const rows = rowsOf("prompts", body.prompts, body.filter, limits.filterTerms);
+  const { prompts: _, filter: __, beams, ...asked } = body;
+  // What is undefined must not hide a default.
+  const own = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
+  const options = { ...search, ...own };
+  checkTokens(index, options.endToken, options.vocabSize ?? index.vocabSize);
+  rows.forEach(({ exclude }, i) => checkExclude(exclude, index.size, i));
+  trace.note("prompts", rows.length);
+  trace.note("beams", beams);
+  const prompts = rows.map(({ tokens }) => tokens);
+  let served: ServedModel | undefined;
+  try {
+    exchange.during = "making the model";
+    served = await trace.phase("model", () => makeModel(factory, prompts, signal));
+    signal.throwIfAborted();
+    exchange.during = "searching";
+    const found = await trace.phase("decode", () =>
+      decoder.beamSearch(inTurns(served!, now), {
+        ...options,
+        batchSize: rows.length,
+        beamSize: beams,
+        filter: rows.map(({ filter, field }) =>
+          filter === undefined ? undefined : filters.get(filter, field)
+        ),
+        exclude: rows.map(({ exclude }) => exclude),
+        signal,
+      }));
+    const results = await trace.phase("answer", () => resultsOf(index, found));
+    return json({ index: index.digest, backend: found.backend, results });
+  } finally {
+    await release(served);
+  }
+}
+
+function resultsOf(
+  index: ConstraintIndex,
+  { batchSize, beamSize, maxLength, counts, ordinals, scores, lengths, sequences }:
+    BeamSearchResult,
+) {
+  return Array.from(
+    { length: batchSize },
+    (_, row) =>
+      Array.from({ length: counts[row] }, (_, beam) => {
+        const at = row * beamSize + beam;
+        const start = at * maxLength;
+        const ordinal = ordinals[at];
+        return {
+          ordinal,
+          score: scores[at],
+          sequence: Array.from(sequences.subarray(start, start + lengths[at])),
+          items: index.items && index.itemsAt(ordinal).map(String),
+        };
+      }),
+  );
+}
+
+/** @throws {Refusal} 422 if no sequence can end with the token. */
+function checkTokens(index: ConstraintIndex, endToken: number | undefined, width: number): void {
+  if (endToken === undefined) return;
+  const refuse = (message: string, expected?: number) => {
+    const facts = { field: "/endToken", expected, actual: endToken };
+    return new Refusal(422, "wrong-end-token", message, facts);
+  };
+  if (endToken >= width) throw refuse(`The model has tokens below ${width}`, width - 1);
+  try {
+    checkEndToken(index, endToken);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw refuse("The token occurs in sequences of the index; an end token must not");
+  }
+}
+
+/** @throws {Refusal} 422 if there is no such sequence. */
+function checkExclude(ordinals: number[] | undefined, size: number, row: number): void {
+  const wrong = ordinals?.findIndex((ordinal) => ordinal >= size) ?? -1;
+  if (wrong < 0) return;
+  throw new Refusal(422, "no-such-ordinal", `The index has ordinals below ${size}`, {
+    field: `/prompts/${row}/exclude/${wrong}`,
+    expected: size - 1,
+    actual: ordinals![wrong],
+  });
+}
+
+/** @throws {Refusal} 422 where the model does not take a prompt. */
+async function makeModel(factory: ModelFactory, prompts: number[][], signal: AbortSignal) {
+  try {
+    return await factory(prompts, { signal });
+  } catch (error) {
+    // The runtime's own are not about prompts, and have no facts.
+    const isTold = error instanceof RangeError && ("row" in error || "actual" in error);
+    if (!isTold) throw error;
+    const { row, expected, actual } = error as ErrorFacts;
+    const field = row === undefined ? "/prompts" : `/prompts/${row}`;
+    throw new Refusal(422, "wrong-prompt", error.message, { field, expected, actual });
+  }
+}
+
+/**
+ * A model that answers at once would leave no turn of the event loop to anything else, deadlines included, until its
+ * search ends.
+ */
+function inTurns(model: Model | GpuModel, now: () => number): Model | GpuModel {
+  if (typeof model !== "function") return model;
+  let since = now();
+  return (input) => {
+    if (now() - since < TURN_MS) return model(input);
+    return new Promise((resolve) => setTimeout(resolve, 0)).then(() => {
+      since = now();
+      return model(input);
+    });
+  };
+}
+
+async function release(model: ServedModel | undefined): Promise<void> {
+  if (model?.[Symbol.asyncDispose]) await model[Symbol.asyncDispose]!();
+  else model?.[Symbol.dispose]?.();
+}

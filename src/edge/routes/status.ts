@@ -1,0 +1,87 @@
+/** `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`. */
+import { json, type Route, type Server } from "../exchange.ts";
+
+/** The process answers. */
+export const healthRoute: Route = {
+  method: "GET",
+  isOpen: () => true,
+  answer: () => json({ ok: true }),
+};
+
+/** Whether there is an index, and which. Has it loaded if nobody does. */
+export const readyRoute: Route = {
+  method: "GET",
+  isOpen: () => true,
+  answer({ index, settings: { now } }, exchange) {
+    index.look(exchange.background);
+    const { current, failure } = index;
+    const seconds = (since: number) => Math.max(0, now() - since) / 1000;
+    exchange.digest = current?.index.digest;
+    const status = {
+      ready: current !== undefined,
+      index: current && {
+        digest: current.index.digest,
+        size: current.index.size,
+        byteLength: current.index.byteLength,
+        vocabSize: current.index.vocabSize,
+        maxLength: current.index.maxLength,
+        filters: current.index.filterNames,
+        items: current.index.items,
+        ageSeconds: seconds(current.loadedAt),
+        checkedSecondsAgo: seconds(index.checkedAt),
+      },
+      backend: current?.decoder.backend,
+      reason: current?.reason,
+      lastError: failure && {
+        code: failure.code,
+        attempts: failure.attempts,
+        secondsAgo: seconds(failure.at),
+        digest: failure.digest,
+      },
+    };
+    const response = json(status, current ? 200 : 503);
+    if (!current) response.headers.set("retry-after", "1");
+    return response;
+  },
+};
+
+/** Counts for Prometheus. */
+export const metricsRoute: Route = {
+  method: "GET",
+  isOpen: ({ openMetrics }) => openMetrics === true,
+  answer({ index, gate, metrics, settings: { now } }) {
+    const { current } = index;
+    const text = metrics.text({
+      running: gate.running,
+      waiting: gate.waiting,
+      rejected: gate.rejected,
+      index: current && {
+        digest: current.index.digest,
+        backend: current.decoder.backend,
+        size: current.index.size,
+        ageMs: now() - current.loadedAt,
+      },
+    });
+    return new Response(text, {
+      headers: {
+        "content-type": "text/plain; version=0.0.4; charset=utf-8",
+        "cache-control": "no-store",
+      },
+    });
+  },
+};
+
+/** What the others take and give. */
+export const openapiRoute: Route = {
+  method: "GET",
+  async answer(server) {
+    const text = server.openapi ??= await makeDocument(server);
+    return new Response(text, { headers: { "content-type": "application/json" } });
+  },
+};
+
+/** Only whoever asks for the document pays for what makes it. */
+async function makeDocument({ schemas, settings }: Server): Promise<string> {
+  const { openapiDocument } = await import("../openapi.ts");
+  return JSON.stringify(openapiDocument(schemas, settings));
+}
