@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { BuildInputError } from "../src/errors.ts";
-import { encodeNpy, readNpy } from "../src/cli/npy.ts";
+import { encodeNpy, openNpy, readNpyBlocks, type SeekableFile } from "../src/cli/npy.ts";
+import { matrixOf, RowStatistics } from "../src/cli/memory.ts";
+import type { SequenceMatrix } from "../src/index/rows.ts";
 
 interface Header {
   descr: string;
@@ -43,7 +45,7 @@ function encode(descr: string, values: readonly bigint[]): Uint8Array {
 }
 
 /** A file in memory that gives at most `most` bytes at a time. */
-function memoryFile(bytes: Uint8Array, most = 5) {
+function memoryFile(bytes: Uint8Array, most = 5): SeekableFile {
   let at = 0;
   return {
     read(into: Uint8Array): Promise<number | null> {
@@ -52,11 +54,29 @@ function memoryFile(bytes: Uint8Array, most = 5) {
       at += part.length;
       return Promise.resolve(part.length > 0 ? part.length : null);
     },
+    seek: (offset) => Promise.resolve(at = offset),
   };
 }
 
-async function read(bytes: Uint8Array, most?: number) {
-  return await readNpy(memoryFile(bytes, most), "x.npy", { byteLength: bytes.length });
+async function read(bytes: Uint8Array, most?: number, blockBytes?: number) {
+  return await readNpy(memoryFile(bytes, most), { byteLength: bytes.length }, blockBytes);
+}
+
+/** All blocks, as one matrix. */
+async function readNpy(
+  file: SeekableFile,
+  options: { byteLength?: number; signal?: AbortSignal },
+  blockBytes?: number,
+): Promise<SequenceMatrix> {
+  const header = await openNpy(file, "x.npy", options);
+  const statistics = new RowStatistics();
+  const batches = [];
+  for await (const block of readNpyBlocks(file, header, "x.npy", options, blockBytes)) {
+    const ends = Uint32Array.from({ length: block.rows }, (_, i) => (i + 1) * block.length);
+    statistics.add({ data: block.data, ends }, 0);
+    batches.push({ data: block.data, ends });
+  }
+  return matrixOf(batches, statistics);
 }
 
 const DTYPES = ["|u1", "|i1", "<u1"]
@@ -69,7 +89,9 @@ Deno.test("All integer dtypes, both orders and all versions give the same matrix
     for (const version of [1, 2, 3]) {
       for (const fortran of [false, true]) {
         const data = encode(descr, fortran ? columnMajor : expected);
-        const matrix = await read(npy({ descr, shape: "2, 3", fortran, version }, data));
+        const file = npy({ descr, shape: "2, 3", fortran, version }, data);
+        assert.deepEqual(await read(file, 5, 1), await read(file), "In blocks of one row");
+        const matrix = await read(file);
         const what = `${descr}, version ${version}, fortran ${fortran}`;
         assert.deepEqual([matrix.rows, matrix.length], [2, 3], what);
         assert.deepEqual(Array.from(matrix.data), expected.map(Number), what);
@@ -114,7 +136,7 @@ async function assertRefused(bytes: Uint8Array, facts: Facts, message: RegExp): 
   // With and without the size of the file, as for pipes.
   for (const byteLength of [bytes.length, undefined]) {
     await assert.rejects(
-      readNpy(memoryFile(bytes, 2 ** 20), "x.npy", { byteLength }),
+      readNpy(memoryFile(bytes, 2 ** 20), { byteLength }),
       (error: unknown) => {
         assert.ok(error instanceof BuildInputError, String(error));
         for (const [fact, value] of Object.entries(facts)) {
@@ -208,7 +230,7 @@ Deno.test("Cut and unknown headers are refused", async () => {
 Deno.test("A read stops at the signal", async () => {
   const bytes = npy({ descr: "<u2", shape: "2, 3" }, new Uint8Array(12));
   const signal = AbortSignal.abort(new Error("enough"));
-  await assert.rejects(readNpy(memoryFile(bytes), "x.npy", { signal }), /enough/);
+  await assert.rejects(readNpy(memoryFile(bytes), { signal }), /enough/);
 });
 
 Deno.test("A vector is written as NumPy writes it", () => {

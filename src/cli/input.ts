@@ -47,6 +47,76 @@ export function openFile(path: string): Promise<Deno.FsFile> {
   return access(path, () => Deno.open(path));
 }
 
+/**
+ * Files that arguments name: themselves, or all that a pattern with * or ? stands for, in the order of their numbers
+ * (part-2 before part-10).
+ *
+ * @throws {StorageError} for a pattern that stands for none.
+ */
+export async function expandFiles(args: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const arg of args) {
+    const isPattern = /[*?]/.test(arg) && !await Deno.stat(arg).then(() => true, () => false);
+    const found = isPattern ? await matchingFiles(arg) : [arg];
+    if (found.length === 0) {
+      throw new StorageError("not-found", `Cannot read "${arg}": no file matches; check the path`, {
+        file: arg,
+      });
+    }
+    files.push(...found);
+  }
+  return files;
+}
+
+async function matchingFiles(pattern: string): Promise<string[]> {
+  const [root] = /^\/*/.exec(pattern)!;
+  let found = [root];
+  for (const part of pattern.slice(root.length).split("/")) {
+    if (!/[*?]/.test(part)) {
+      found = found.map((folder) => `${folder}${part}/`);
+      continue;
+    }
+    const expression = wildcards(part);
+    const below = found.map(async (folder) => {
+      try {
+        const names = (await Array.fromAsync(Deno.readDir(folder || "."))).map(({ name }) => name);
+        return names.filter((name) => expression.test(name) && !name.startsWith("."))
+          .map((name) => `${folder}${name}/`);
+      } catch {
+        return [];
+      }
+    });
+    found = (await Promise.all(below)).flat();
+  }
+  const files = [];
+  for (const path of found.map((path) => path.slice(0, -1))) {
+    if (await Deno.stat(path).then(({ isDirectory }) => !isDirectory, () => false)) {
+      files.push(path);
+    }
+  }
+  return files.sort(byNumber);
+}
+
+/** A pattern in which * stands for anything and ? for one character. */
+export function wildcards(pattern: string): RegExp {
+  const escaped = pattern.replace(/[\\^$.+()[\]{}|]/g, "\\$&");
+  return new RegExp(`^${escaped.replaceAll("*", ".*").replaceAll("?", ".")}$`, "su");
+}
+
+/** Orders names by the numbers in them: c2 before c10. */
+export const byNumber = new Intl.Collator("en", { numeric: true }).compare;
+
+/** "4GB" in bytes; units are powers of 1000, or of 1024 with an i, and bytes where none is given. */
+export function parseBytes(text: string, flag: string): number {
+  const [, digits, unit = "", binary] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?$/i.exec(text) ?? [];
+  const power = " kmgt".indexOf(unit.toLowerCase() || " ");
+  const bytes = Number(digits) * (binary ? 1024 : 1000) ** power;
+  if (bytes >= 1) return Math.floor(bytes);
+  throw new UsageError(
+    `Expected ${flag} as a number of bytes, such as 4GB or 512MB, found "${text}"`,
+  );
+}
+
 /** What is known of a file before it is read. */
 export interface FileFacts {
   /** What it seems to be. */

@@ -5,6 +5,8 @@ import { type OpenStream, readLines } from "./lines.ts";
 /** Longest line, in characters. 1024 tokens of 7 digits take less than a hundredth. */
 const MAX_LINE = 2 ** 20;
 
+const ROW = "one JSON array of integers, such as [12, 7, 3]";
+
 /** Where a reader is. */
 export interface LinePosition {
   /** Row at hand, from 0: blank lines do not count. */
@@ -29,30 +31,50 @@ export async function* readJsonLines(
   at: LinePosition = { row: -1, line: 0 },
   signal?: AbortSignal,
 ): AsyncGenerator<number[], void, void> {
+  for await (const value of readJsonValues(open, name, at, signal)) yield toRow(value, name, at);
+}
+
+/**
+ * Reads values of any kind, one per line; otherwise as {@linkcode readJsonLines}.
+ *
+ * @param expected is what messages ask for.
+ */
+export async function* readJsonValues(
+  open: OpenStream,
+  name: string,
+  at: LinePosition = { row: -1, line: 0 },
+  signal?: AbortSignal,
+  expected = ROW,
+): AsyncGenerator<unknown, void, void> {
   const tooLong = (characters: number) =>
     badRow(
       name,
       { row: at.row + 1, line: at.line + 1 },
       `found ${characters} characters without an end`,
       { expected: MAX_LINE, actual: characters },
+      expected,
     );
   for await (const line of readLines(open, { longest: MAX_LINE, tooLong, signal })) {
     at.line++;
     if (line.trim() === "") continue;
     at.row++;
-    yield parseRow(line, name, at);
+    yield parse(line, name, at, expected);
   }
 }
 
-function parseRow(line: string, name: string, at: LinePosition): number[] {
-  let row: unknown;
+function parse(line: string, name: string, at: LinePosition, expected: string): unknown {
   try {
-    row = JSON.parse(line);
+    return JSON.parse(line);
   } catch (cause) {
     const column = positionOf(line);
     const shown = column === undefined ? "" : ` at position ${column}`;
-    throw badRow(name, at, `found ${excerpt(line)}, which is no JSON${shown}`, { column }, cause);
+    const found = `found ${excerpt(line)}, which is no JSON${shown}`;
+    throw badRow(name, at, found, { column }, expected, cause);
   }
+}
+
+/** Makes sure that a value is an array of integers. */
+export function toRow(row: unknown, name: string, at: LinePosition): number[] {
   if (!Array.isArray(row)) throw badRow(name, at, `found ${describe(row)}`);
   const column = row.findIndex((token) => !Number.isInteger(token));
   if (column >= 0) {
@@ -71,7 +93,8 @@ function positionOf(line: string): number | undefined {
   return sound ? sound[0].split(",").length - 1 : undefined;
 }
 
-function describe(value: unknown): string {
+/** A value as messages tell it. */
+export function describe(value: unknown): string {
   if (value === null || typeof value === "number" || typeof value === "boolean") {
     return String(value);
   }
@@ -85,18 +108,20 @@ export function excerpt(text: string): string {
   return characters.length > 40 ? `${characters.slice(0, 39)}…` : characters;
 }
 
-function badRow(
+/** The error for a line that holds something else. */
+export function badRow(
   file: string,
   { row, line }: LinePosition,
   found: string,
   facts: ErrorFacts = {},
+  expected = ROW,
   cause?: unknown,
 ): BuildInputError {
   const place = { expected: "array of integers", ...facts, file, row };
   if (place.column === undefined) delete place.column;
   return new BuildInputError(
     "not-a-row",
-    `${file}, line ${line}: expected one JSON array of integers, such as [12, 7, 3], ${found}; mend the line or convert the file`,
+    `${file}, line ${line}: expected ${expected}, ${found}; mend the line or convert the file`,
     place,
     { cause },
   );

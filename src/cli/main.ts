@@ -35,7 +35,7 @@ An index is one file that holds the set. It is built offline, uploaded, and open
 Usage: cli COMMAND [arguments]        (cli is short for: deno task cli)
 
 Commands
-  build     makes an index from a NumPy matrix or JSON lines
+  build     makes an index from tables: NumPy, Parquet, CSV, JSON lines
   inspect   shows what an index holds and what it costs, from its header alone
   query     shows what may follow a prefix, with counts, or lists the sequences below it
   diff      compares two indexes: what was added, what was removed

@@ -26,54 +26,125 @@ const DTYPES = {
   remedy: "array.astype(np.uint32)",
 };
 
-/** A matrix on its way in. */
-interface Matrix extends NpyHeader {
+/** What is known of a matrix before its values are read. */
+export interface Matrix extends NpyHeader {
   rows: number;
   length: number;
 }
 
+/** A file of which any part can be read. */
+export interface SeekableFile extends NpyFile {
+  seek(offset: number, whence: Deno.SeekMode): Promise<number>;
+}
+
+/** Bytes of a block of rows, about. */
+const BLOCK_BYTES = 2 ** 22;
+
 /**
- * Reads a matrix of integers of 1 to 8 bytes, C or Fortran order, either byte order. Memory: the matrix, as narrow as
- * it came (values of 8 bytes become 4). Negative 32-bit values are left for the builder to refuse.
+ * Opens a matrix of integers of 1 to 8 bytes, C or Fortran order, either byte order.
  *
  * @param name of the file, for messages.
- * @returns [rows, length], row-major.
- * @throws {BuildInputError} naming the file, for other files, dtypes and shapes, missing or surplus bytes; and the
- * row and column of a value that can be no token.
+ * @throws {BuildInputError} naming the file, for other files, dtypes and shapes, missing or surplus bytes.
  */
-export async function readNpy(
+export async function openNpy(
   file: NpyFile,
   name: string,
-  { byteLength, signal, onProgress }: NpyOptions = {},
-): Promise<SequenceMatrix> {
+  { byteLength }: NpyOptions = {},
+): Promise<Matrix> {
   const header = asMatrix(await readNpyHeader(file, name, DTYPES), name);
-  const { kind, size, isBigEndian, isFortran, rows, length } = header;
+  const { size, rows, length } = header;
+  if (byteLength !== undefined) {
+    checkSize(name, header, rows * length * size, byteLength - header.byteLength);
+  }
+  return header;
+}
+
+/**
+ * Reads an opened matrix in blocks of rows. Memory: a block, as narrow as it came (values of 8 bytes become 4).
+ * Negative 32-bit values are left for others to refuse. In Fortran order every block lies all over the file: where that
+ * has no size, because it can be read once only, there is one block.
+ *
+ * @param blockBytes at most so many at a time, but at least one row.
+ * @throws {BuildInputError} naming the file, for missing or surplus bytes; and the row and column of a value that can
+ * be no token.
+ */
+export async function* readNpyBlocks(
+  file: SeekableFile,
+  header: Matrix,
+  name: string,
+  { byteLength, signal }: NpyOptions = {},
+  blockBytes = BLOCK_BYTES,
+): AsyncGenerator<SequenceMatrix, void, void> {
+  const { kind, size, rows, length, isFortran } = header;
+  const isWhole = isFortran && byteLength === undefined;
+  const perBlock = isWhole ? rows : Math.max(1, Math.floor(blockBytes / (length * size)));
   const dataBytes = rows * length * size;
-  if (byteLength !== undefined) checkSize(name, header, dataBytes, byteLength - header.byteLength);
-  const data = allocate(header, name);
-  let got = 0;
-  if (size < 8 && !isBigEndian && !isFortran) {
-    const bytes = new Uint8Array(data.buffer);
-    got = await readFully(file, bytes, signal, (bytes) => onProgress?.(bytes, dataBytes));
-  } else {
-    const buffer = new Uint8Array(Math.min(BUFFER_BYTES, dataBytes));
-    while (got < dataBytes) {
-      const bytes = buffer.subarray(0, Math.min(BUFFER_BYTES, dataBytes - got));
-      const came = await readFully(file, bytes, signal);
-      if (came === bytes.length) place(bytes, got / size, data, header, name);
-      got += came;
-      onProgress?.(got, dataBytes);
-      if (came < bytes.length) break;
+  for (let first = 0; first < rows; first += perBlock) {
+    const block = { ...header, rows: Math.min(perBlock, rows - first) };
+    const source = isFortran && !isWhole ? new ColumnRuns(file, header, first, block.rows) : file;
+    const data = allocate(block, name);
+    const got = await readBlock(source, data, block, name, first, signal);
+    const expected = block.rows * length * size;
+    if (got < expected) checkSize(name, header, dataBytes, first * length * size + got);
+    if (kind === "i" && size < 4) {
+      // Read as unsigned: what was negative is in the upper half.
+      const bad = data.findIndex((value) => value >= 2 ** (8 * size - 1));
+      if (bad >= 0) throw noToken(name, header, first * length + bad, data[bad] - 2 ** (8 * size));
     }
+    yield { data, rows: block.rows, length };
   }
-  if (got < dataBytes) checkSize(name, header, dataBytes, got);
   if (await readFully(file, new Uint8Array(1))) checkSize(name, header, dataBytes, dataBytes + 1);
-  if (kind === "i" && size < 4) {
-    // Read as unsigned: what was negative is in the upper half.
-    const bad = data.findIndex((value) => value >= 2 ** (8 * size - 1));
-    if (bad >= 0) throw noToken(name, header, bad, data[bad] - 2 ** (8 * size));
+}
+
+/** Fills `data`; returns the bytes that came. */
+async function readBlock(
+  file: NpyFile,
+  data: SequenceMatrix["data"],
+  header: Matrix,
+  name: string,
+  firstRow: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const { size, rows, length, isBigEndian, isFortran } = header;
+  if (size < 8 && !isBigEndian && !isFortran) {
+    return await readFully(file, new Uint8Array(data.buffer), signal);
   }
-  return { data, rows, length };
+  const dataBytes = rows * length * size;
+  const buffer = new Uint8Array(Math.min(BUFFER_BYTES, dataBytes));
+  let got = 0;
+  while (got < dataBytes) {
+    const bytes = buffer.subarray(0, Math.min(BUFFER_BYTES, dataBytes - got));
+    const came = await readFully(file, bytes, signal);
+    if (came === bytes.length) place(bytes, got / size, data, header, name, firstRow);
+    got += came;
+    if (came < bytes.length) break;
+  }
+  return got;
+}
+
+/** Some rows of a matrix in Fortran order: a run of each column, one behind the other. */
+class ColumnRuns implements NpyFile {
+  #at = 0;
+
+  constructor(
+    readonly file: SeekableFile,
+    readonly header: Matrix,
+    readonly first: number,
+    readonly count: number,
+  ) {}
+
+  async read(into: Uint8Array): Promise<number | null> {
+    const { size, rows, length, byteLength } = this.header;
+    const runBytes = this.count * size;
+    const column = Math.floor(this.#at / runBytes);
+    if (column >= length) return null;
+    const inRun = this.#at % runBytes;
+    const offset = byteLength + (column * rows + this.first) * size + inRun;
+    await this.file.seek(offset, Deno.SeekMode.Start);
+    const came = await this.file.read(into.subarray(0, runBytes - inRun));
+    this.#at += came ?? 0;
+    return came;
+  }
 }
 
 function asMatrix(header: NpyHeader, name: string): Matrix {
@@ -105,7 +176,7 @@ function allocate({ size, kind, rows, length }: Matrix, file: string) {
   } catch (cause) {
     throw new LimitError(
       "out-of-memory",
-      `${file}: a matrix of ${rows} × ${length} values does not fit into memory; sort the rows elsewhere and pass them as JSON lines with --sorted`,
+      `${file}: a matrix of ${rows} × ${length} values does not fit into memory; split the array`,
       { file, actual: count * size },
       { cause },
     );
@@ -119,6 +190,7 @@ function place(
   data: SequenceMatrix["data"],
   header: Matrix,
   name: string,
+  firstRow: number,
 ): void {
   const { size, kind, isBigEndian, isFortran, rows, length } = header;
   const count = bytes.length / size;
@@ -131,7 +203,7 @@ function place(
       if (halves[2 * i + 1] !== 0) {
         const view = new DataView(buffer, byteOffset + 8 * i, 8);
         const value = kind === "i" ? view.getBigInt64(0, true) : view.getBigUint64(0, true);
-        throw noToken(name, header, at(first + i), value);
+        throw noToken(name, header, firstRow * length + at(first + i), value);
       }
       data[at(first + i)] = halves[2 * i];
     }

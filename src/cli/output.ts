@@ -10,6 +10,8 @@ export interface Io {
   err(text: string): void;
   /** Whether somebody watches standard error: only then progress is shown. */
   readonly showProgress: boolean;
+  /** Whether what is shown there may have colours. */
+  readonly useColor?: boolean;
   /** Standard input, opened when asked for. */
   stdin(): ReadableStream<Uint8Array>;
   /** Aborted on Ctrl-C. */
@@ -22,6 +24,7 @@ export function terminal(signal: AbortSignal): Io {
     out: (text) => writeText(Deno.stdout, text),
     err: (text) => writeText(Deno.stderr, text),
     showProgress: Deno.stderr.isTerminal(),
+    useColor: Deno.stderr.isTerminal() && !Deno.noColor,
     stdin: () => Deno.stdin.readable,
     signal,
   };
@@ -143,31 +146,87 @@ function reason(cause: unknown): string {
 }
 
 const REDRAW_MS = 100;
+/** Rates and the time left are told once a stage has taken so long. */
+const RATE_AFTER_MS = 1000;
+const BAR_WIDTH = 20;
+
+/** What has been done so far, to tell how fast it goes. */
+export interface Rates {
+  readonly rows?: number;
+  readonly bytes?: number;
+}
 
 /** One line on standard error that is drawn over and leaves nothing behind. */
 export class ProgressLine implements Disposable {
   #io: Io;
   #last = -Infinity;
+  #stage = "";
+  #began = 0;
+  /** What was done when the stage began. */
+  #from: Rates & { readonly done: number } = { done: 0 };
 
   constructor(io: Io) {
     this.#io = io;
   }
 
-  /** Shows how much is done, at most ten times a second; nothing where nobody watches. */
-  show(what: string, done: number, total?: number): void {
+  /** Shows how much is done, and how fast, at most ten times a second; nothing where nobody watches. */
+  show(what: string, done: number, total?: number, rates: Rates = {}): void {
     const now = performance.now();
     if (!this.#io.showProgress || now - this.#last < REDRAW_MS) return;
     this.#last = now;
-    const amount = total === undefined
-      ? grouped(done)
-      : `${Math.floor(100 * done / Math.max(1, total))} %`;
-    this.#io.err(`\r\x1b[K${what} ${amount}`);
+    if (what !== this.#stage) {
+      this.#stage = what;
+      this.#began = now;
+      this.#from = { ...rates, done };
+    }
+    const share = total === undefined ? undefined : Math.min(1, done / Math.max(1, total));
+    const parts = share === undefined
+      ? [`${what} ${grouped(Math.floor(done))}`]
+      : [`${what} ${Math.floor(100 * share)} %${this.#bar(share)}`];
+    const seconds = (now - this.#began) / 1000;
+    if (1000 * seconds >= RATE_AFTER_MS) {
+      const { rows, bytes } = rates;
+      const { rows: firstRows = 0, bytes: firstBytes = 0, done: first } = this.#from;
+      if (rows) parts.push(`${grouped(Math.round((rows - firstRows) / seconds))} rows/s`);
+      if (bytes) parts.push(`${((bytes - firstBytes) / seconds / 1e6).toFixed(1)} MB/s`);
+      const left = (total! - done) * seconds / (done - first);
+      if (Number.isFinite(left)) parts.push(`${duration(left)} left`);
+    }
+    this.#io.err(`\r\x1b[K${parts.join(", ")}`);
+  }
+
+  #bar(share: number): string {
+    const full = Math.round(BAR_WIDTH * share);
+    const [done, rest] = ["━".repeat(full), "─".repeat(BAR_WIDTH - full)];
+    return this.#io.useColor ? ` \x1b[32m${done}\x1b[2;39m${rest}\x1b[0m` : ` ${done}${rest}`;
+  }
+
+  /** What clears the line, to be written in front of other text. */
+  cleared(): string {
+    const isShown = this.#last > -Infinity;
+    this.#last = -Infinity;
+    return isShown ? "\r\x1b[K" : "";
   }
 
   /** Clears the line. */
   [Symbol.dispose](): void {
-    if (this.#last > -Infinity) this.#io.err("\r\x1b[K");
+    const clear = this.cleared();
+    if (clear) this.#io.err(clear);
   }
+}
+
+/** Seconds as "4 s", "2 min 5 s" or "1 h 3 min". */
+export function duration(seconds: number): string {
+  const whole = Math.ceil(seconds);
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes} min ${whole % 60} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+/** Bytes as "1 234 MB". */
+export function megabytes(bytes: number): string {
+  return `${grouped(Math.ceil(bytes / 1e6))} MB`;
 }
 
 /** 1234567 as "1 234 567". */

@@ -1,105 +1,130 @@
-/** From the INPUT of `build` to rows that the builder takes. */
+/** The formats that `build` reads: which a file has, and who reads it. */
 import { BuildInputError } from "../errors.ts";
-import type { SequenceMatrix } from "../index/build.ts";
-import { MAX_VOCAB } from "../index/layout.ts";
-import { lookAt, openFile, UsageError } from "./input.ts";
-import { type LinePosition, readJsonLines } from "./jsonl.ts";
-import { readNpy } from "./npy.ts";
-import type { Io, ProgressLine } from "./output.ts";
+import { type ColumnFlags, namesColumns } from "./columns.ts";
+import { type FileFacts, lookAt, openFile, UsageError } from "./input.ts";
+import type { OpenStream } from "./lines.ts";
+import type { Io } from "./output.ts";
+import type { RowSource } from "./row_source.ts";
+import { openCsvRows } from "./table_csv.ts";
+import { openJsonRows } from "./table_json.ts";
+import { openNpyRows } from "./table_npy.ts";
+import { openParquetRows } from "./table_parquet.ts";
 
-/** What is to be read. */
-export interface InputOptions {
-  /** Path, or `-` for JSON lines on standard input. */
-  readonly input: string;
-  /** Vocabulary size; undefined to infer it. */
-  readonly vocab: number | undefined;
-  /** Undefined to go by the name. */
-  readonly format: "npy" | "jsonl" | undefined;
+/** A file to be read, and how. */
+interface InputFile extends FileFacts {
+  readonly name: string;
+  /** Opens it from the start. */
+  readonly open: OpenStream;
+  readonly columns: ColumnFlags;
+  readonly signal: AbortSignal;
 }
 
-/** Rows, and what is known of them. */
-export interface InputRows {
-  readonly rows: SequenceMatrix | AsyncIterable<ArrayLike<number>>;
-  readonly vocabSize: number;
-  /** Where the reader of lines is; undefined for a matrix. */
-  readonly at?: LinePosition;
-  /** Rows read. */
-  count(): number;
+interface Format {
+  readonly names: RegExp;
+  /** What the first bytes say; undefined for text, of which they say nothing. */
+  readonly kind?: string;
+  /** Whether it can be read from standard input. */
+  readonly isStream: boolean;
+  open(file: InputFile): RowSource | Promise<RowSource>;
+}
+
+const FORMATS = {
+  npy: {
+    names: /\.npy$/i,
+    kind: "a NumPy array (.npy)",
+    isStream: false,
+    open: (file) => {
+      if (namesColumns(file.columns)) {
+        throw new UsageError(`Expected a table with columns, found the matrix ${file.name}`);
+      }
+      return openNpyRows(file.name, file, file.signal);
+    },
+  },
+  parquet: {
+    names: /\.(parquet|pq)$/i,
+    kind: "a Parquet file",
+    isStream: false,
+    open: (file) => openParquetRows(file.name, file, file.columns, file.signal),
+  },
+  jsonl: {
+    names: /\.(jsonl|ndjson)$/i,
+    isStream: true,
+    open: ({ name, byteLength, open, columns, signal }) =>
+      openJsonRows(name, byteLength, open, columns, signal),
+  },
+  csv: {
+    names: /\.csv$/i,
+    isStream: true,
+    open: ({ name, byteLength, open, columns, signal }) =>
+      openCsvRows(name, byteLength, open, ",", columns, signal),
+  },
+  tsv: {
+    names: /\.(tsv|tab)$/i,
+    isStream: true,
+    open: ({ name, byteLength, open, columns, signal }) =>
+      openCsvRows(name, byteLength, open, "\t", columns, signal),
+  },
+} as const satisfies Record<string, Format>;
+
+/** Names of formats, as `--format` takes them. */
+export type FormatName = keyof typeof FORMATS;
+
+/** All formats. */
+export const FORMAT_NAMES = Object.keys(FORMATS) as FormatName[];
+
+/** Whether this names a format. */
+export function isFormatName(name: string): name is FormatName {
+  return Object.hasOwn(FORMATS, name);
+}
+
+/** Whether a format can be read from standard input. */
+export function isStreamFormat(name: FormatName): boolean {
+  return FORMATS[name].isStream;
 }
 
 /**
- * Opens the input; reads it, if it is a matrix, or if the vocabulary size has to be inferred from it.
+ * Opens a file for reading its rows; reads what stands in front of them, at most.
  *
- * @throws {BuildInputError} if it is of another kind, or no matrix or lines of integers.
+ * @param input path, or `-` for standard input, which is JSON lines if nothing else is said.
+ * @param format undefined to go by the name.
+ * @throws {BuildInputError} if it is of another kind, or lacks a column.
  * @throws {StorageError} if it cannot be read.
- * @throws {UsageError} if it can be read only once and the vocabulary size is missing.
  */
 export async function openRows(
-  options: InputOptions,
+  input: string,
+  format: FormatName | undefined,
+  columns: ColumnFlags,
   { signal, stdin }: Io,
-  progress: ProgressLine,
-): Promise<InputRows> {
-  const { input, vocab } = options;
-  const at = { row: -1, line: 0 };
-  const count = () => at.row + 1;
+): Promise<RowSource> {
   if (input === "-") {
-    if (vocab === undefined) throw needsVocab("standard input");
-    return { rows: readJsonLines(stdin, "-", at, signal), vocabSize: vocab, at, count };
+    return await FORMATS[format ?? "jsonl"].open({ name: "-", open: stdin, columns, signal });
   }
-  const { kind, byteLength } = await lookAt(input);
-  if (formatOf(options, kind) === "npy") {
-    using file = await openFile(input);
-    const onProgress = (bytes: number, total: number) => progress.show("reading", bytes, total);
-    const rows = await readNpy(file, input, { byteLength, signal, onProgress });
-    return { rows, vocabSize: vocab ?? vocabOf(rows.data), count: () => rows.rows };
-  }
+  const facts = await lookAt(input);
+  const found = FORMATS[formatOf(input, format, facts.kind)];
   const open = async () => (await openFile(input)).readable;
-  const lines = (at?: LinePosition) => readJsonLines(open, input, at, signal);
-  let vocabSize = vocab;
-  if (vocabSize === undefined) {
-    if (byteLength === undefined) throw needsVocab("a pipe");
-    vocabSize = 2;
-    let done = 0;
-    for await (const row of lines()) {
-      vocabSize = Math.max(vocabSize, vocabOf(row));
-      progress.show("finding the largest token: row", ++done);
-    }
-  }
-  return { rows: lines(at), vocabSize, at, count };
-}
-
-/** Without --vocab the size is found in a first pass, which what is read only once does not allow. */
-export function needsVocab(what: string): UsageError {
-  return new UsageError(`Expected --vocab N, because ${what} can be read only once; found none`);
-}
-
-/** Smallest vocabulary for these tokens. Those beyond every vocabulary are left for the builder to refuse. */
-function vocabOf(tokens: ArrayLike<number>): number {
-  let largest = 1;
-  for (let i = 0; i < tokens.length; i++) if (tokens[i] > largest) largest = tokens[i];
-  return Math.min(largest + 1, MAX_VOCAB);
+  return await found.open({ ...facts, name: input, open, columns, signal });
 }
 
 /** Goes by the flag, then by the name; in both cases the first bytes must not say otherwise. */
-function formatOf({ input, format }: InputOptions, kind: string | undefined): "npy" | "jsonl" {
-  const byName = /\.npy$/i.test(input)
-    ? "npy"
-    : /\.(jsonl|ndjson)$/i.test(input)
-    ? "jsonl"
-    : undefined;
-  const found = format ?? byName;
-  // The reader of matrices says itself what it found instead.
-  if (found === "npy" || (found === "jsonl" && (kind === undefined || kind === "JSON"))) {
-    return found;
-  }
+function formatOf(
+  input: string,
+  format: FormatName | undefined,
+  kind: string | undefined,
+): FormatName {
+  const found = format ?? FORMAT_NAMES.find((name) => FORMATS[name].names.test(input));
+  const wanted: Format | undefined = found && FORMATS[found];
+  // The readers of binary files say themselves what they found instead.
+  if (found && (wanted?.kind || kind === undefined || kind === "JSON")) return found;
+  const other = FORMAT_NAMES.find((name) => (FORMATS[name] as Format).kind === kind);
   const wayOut = kind === "a gzip file"
     ? `unpack it: gzip -dc "${input}" | cli build - --vocab N …`
-    : kind?.includes("npy")
-    ? "name it *.npy or give --format npy"
+    : kind !== undefined && other
+    ? `name it *.${other} or give --format ${other}`
     : "convert it to one of these, or give --format if it is one";
+  const names = FORMAT_NAMES.map((name) => `.${name}`).join(", ");
   throw new BuildInputError(
     "wrong-file-type",
-    `${input}: expected a .npy, .jsonl or .ndjson file, found ${kind ?? "another kind"}; ${wayOut}`,
-    { file: input, expected: "npy, jsonl", actual: kind },
+    `${input}: expected ${names}, found ${kind ?? "another kind"}; ${wayOut}`,
+    { file: input, expected: names, actual: kind },
   );
 }

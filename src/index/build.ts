@@ -14,11 +14,11 @@ import { MAX_VOCAB } from "./layout.ts";
 import { Pace } from "./pace.ts";
 import { planIndex } from "./plan.ts";
 import { readRows, type Sequences } from "./read_rows.ts";
-import type { SequenceMatrix } from "./rows.ts";
+import type { RowBatch, SequenceMatrix } from "./rows.ts";
 import { reserve } from "./storage.ts";
 import { writeIndex } from "./write.ts";
 
-export type { FilterValues, ItemIds, SequenceMatrix, Sequences };
+export type { FilterValues, ItemIds, RowBatch, SequenceMatrix, Sequences };
 export { BuildInputError, ConstraintIndex };
 export type { LevelInfo, OpenOptions } from "./constraint_index.ts";
 export type { IndexSource } from "../storage/source.ts";

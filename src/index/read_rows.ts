@@ -6,6 +6,7 @@ import {
   badToken,
   FrontCodedRows,
   MatrixCursor,
+  type RowBatch,
   type RowCursor,
   type SequenceMatrix,
   unsorted,
@@ -13,11 +14,11 @@ import {
 import { RowHeap } from "./sort_heap.ts";
 import { sortMatrix } from "./sort_matrix.ts";
 
-/** Sequences as the builder is given them. */
+/** Sequences as the builder is given them. Batches save most of the time that single rows take to arrive. */
 export type Sequences =
   | SequenceMatrix
   | Iterable<ArrayLike<number>>
-  | AsyncIterable<ArrayLike<number>>;
+  | AsyncIterable<ArrayLike<number> | RowBatch>;
 
 /** How to read them. */
 export interface ReadOptions {
@@ -66,8 +67,10 @@ async function readSorted(
   sequences: Exclude<Sequences, SequenceMatrix>,
   options: ReadOptions,
 ): Promise<RowCursor> {
+  const seen = new NumberSet();
   const rows = new FrontCodedRows(32 - Math.clz32(options.vocabSize - 1), MAX_LENGTH);
-  await forEachRow(sequences, options, (tokens, length) => {
+  await forEachRow(sequences, options, (tokens, length, number) => {
+    if (number !== undefined) seen.add(number);
     rows.reserve(length);
     const last = rows.tokens;
     const common = Math.min(length, rows.length);
@@ -82,21 +85,68 @@ async function readSorted(
       );
     }
     for (let i = shared; i < length; i++) last[i] = tokens[i];
-    rows.push(shared, length);
+    rows.push(shared, length, options.keepRows ? number : undefined);
   });
+  seen.check(rows.count);
   return rows;
 }
 
-/** Checks every row and hands it on in a buffer that the next row overwrites. */
+/** The numbers of rows that have come. */
+class NumberSet {
+  #bits = new Uint32Array(0);
+  #count = 0;
+
+  add(number: number): void {
+    const word = number >>> 5;
+    if (word >= this.#bits.length) {
+      const larger = new Uint32Array(Math.max(2 * this.#bits.length, word + 1024));
+      larger.set(this.#bits);
+      this.#bits = larger;
+    }
+    if (this.#bits[word] >>> (number & 31) & 1) throw badNumber(number, "it came before");
+    this.#bits[word] |= 1 << (number & 31);
+    this.#count++;
+  }
+
+  /** Makes sure that the numbers are those of all rows, or of none. */
+  check(rows: number): void {
+    if (this.#count === 0) return;
+    if (this.#count !== rows) throw badNumber(undefined, `${rows - this.#count} rows have none`);
+    for (let number = 0; number < rows; number++) {
+      if ((this.#bits[number >>> 5] >>> (number & 31) & 1) === 0) {
+        throw badNumber(number, "it is missing");
+      }
+    }
+  }
+}
+
+function badNumber(row: number | undefined, what: string): BuildInputError {
+  return new BuildInputError(
+    "bad-row-number",
+    `Cannot build: expected every row number from 0 once${
+      row === undefined ? "" : `, found ${row}`
+    }: ${what}; number the rows of a batch as they stand in the input, or leave numbers out`,
+    { row },
+  );
+}
+
+/**
+ * Checks every row and hands it on in a buffer that the next row overwrites, with its number if it is not in the
+ * order of the input.
+ */
 async function forEachRow(
   sequences: Exclude<Sequences, SequenceMatrix>,
-  { vocabSize, signal, pace }: ReadOptions,
-  visit: (tokens: Uint32Array, length: number) => void,
+  { vocabSize, sorted, signal, pace }: ReadOptions,
+  visit: (tokens: Uint32Array, length: number, number?: number) => void,
 ): Promise<void> {
   const tokens = new Uint32Array(MAX_LENGTH);
   let row = 0;
-  const take = (sequence: ArrayLike<number>) => {
-    const length = sequence?.length;
+  const take = (
+    sequence: ArrayLike<number>,
+    start = 0,
+    length = sequence?.length,
+    number?: number,
+  ) => {
     if (!(Number.isInteger(length) && length >= 1 && length <= MAX_LENGTH)) {
       throw new BuildInputError(
         "bad-length",
@@ -107,18 +157,31 @@ async function forEachRow(
       );
     }
     for (let i = 0; i < length; i++) {
-      const token = sequence[i];
+      const token = sequence[start + i];
       if (!(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
         throw badToken(row, i, token, vocabSize);
       }
       tokens[i] = token;
     }
-    visit(tokens, length);
+    visit(tokens, length, number);
     row++;
+  };
+  const takeBatch = ({ data, ends, numbers }: RowBatch) => {
+    if (numbers && !sorted) {
+      throw typeError(
+        "Cannot build: expected rows in ascending order, with sorted, where they are numbered",
+      );
+    }
+    let start = 0;
+    for (let i = 0; i < ends.length; i++) {
+      take(data, start, ends[i] - start, numbers?.[i]);
+      start = ends[i];
+    }
   };
   if (Symbol.asyncIterator in sequences) {
     for await (const sequence of untilAborted(sequences, signal)) {
-      take(sequence);
+      if (isBatch(sequence)) takeBatch(sequence);
+      else take(sequence);
       if (pace.isDue) await pace.tick("read", row);
     }
   } else if (typeof sequences[Symbol.iterator] === "function") {
@@ -171,6 +234,10 @@ function notSequences(actual: unknown): TypeError {
     "Cannot build: expected a matrix { data, rows, length }, or an iterable of arrays of tokens",
     { actual: typeof actual },
   );
+}
+
+function isBatch(item: ArrayLike<number> | RowBatch): item is RowBatch {
+  return typeof item === "object" && item !== null && "ends" in item;
 }
 
 function isMatrix(sequences: object): sequences is SequenceMatrix {

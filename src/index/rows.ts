@@ -31,6 +31,19 @@ export interface SequenceMatrix {
   length: number;
 }
 
+/** Rows that come together. */
+export interface RowBatch {
+  /** Tokens of the rows, one row behind the other. */
+  data: SequenceMatrix["data"];
+  /** Where each row ends in `data`; the next one starts there. */
+  ends: Uint32Array;
+  /**
+   * Number of each row in the input, where they come in another order, as from a sort elsewhere: that by which
+   * ordinals are reported, and by which items and filters are found. Each number from 0 occurs once in all.
+   */
+  numbers?: Uint32Array;
+}
+
 /** Reads a matrix that is sorted already, and checks that it is. */
 export class MatrixCursor implements RowCursor {
   readonly count: number;
@@ -127,19 +140,32 @@ export class FrontCodedRows implements RowCursor {
   shared = 0;
   row = -1;
   #segments: Uint32Array[] = [];
+  /** Numbers of the rows, where they are not in the order of the input. */
+  #numbers: Uint32Array[] = [];
   #tokenBits: number;
   #lengthBits: number;
   /** Bits written, bits read. */
   #end = 0;
   #at = 0;
+  #next = 0;
 
   constructor(tokenBits: number, maxLength: number) {
     this.#tokenBits = tokenBits;
     this.#lengthBits = 32 - Math.clz32(maxLength);
   }
 
-  /** Appends a row that stands in `tokens[0, length)`; the caller says what it shares with the last. */
-  push(shared: number, length: number): void {
+  /**
+   * Appends a row that stands in `tokens[0, length)`; the caller says what it shares with the last.
+   *
+   * @param number of the row in the input, if it is to be kept; for all rows or for none.
+   */
+  push(shared: number, length: number, number?: number): void {
+    if (number !== undefined) {
+      const segment = this.#numbers[Math.floor(this.count / SEGMENT_WORDS)] ??= new Uint32Array(
+        SEGMENT_WORDS,
+      );
+      segment[this.count % SEGMENT_WORDS] = number;
+    }
     this.#write(shared, this.#lengthBits);
     this.#write(length - shared, this.#lengthBits);
     for (let i = shared; i < length; i++) this.#write(this.tokens[i], this.#tokenBits);
@@ -157,13 +183,16 @@ export class FrontCodedRows implements RowCursor {
 
   rewind(): void {
     this.#at = 0;
+    this.#next = 0;
     this.row = -1;
     this.length = 0;
   }
 
   next(): boolean {
-    if (this.row + 1 >= this.count) return false;
-    this.row++;
+    if (this.#next >= this.count) return false;
+    const at = this.#next++;
+    const numbers = this.#numbers[Math.floor(at / SEGMENT_WORDS)];
+    this.row = numbers ? numbers[at % SEGMENT_WORDS] : at;
     this.shared = this.#read(this.#lengthBits);
     this.length = this.shared + this.#read(this.#lengthBits);
     for (let i = this.shared; i < this.length; i++) this.tokens[i] = this.#read(this.#tokenBits);

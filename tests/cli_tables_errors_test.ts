@@ -1,0 +1,223 @@
+/** `cli build` from tables that are wrong: the error names file, row and column, and nothing is left. */
+
+import assert from "node:assert/strict";
+import { nearest } from "../src/cli/columns.ts";
+import { requireSpace } from "../src/cli/sort_on_disk.ts";
+import { cli, Folder } from "./support/cli.ts";
+import { npyMatrix, parquetLevels, parquetLists } from "./support/tables.ts";
+
+/** Runs a build that fails; returns its error, and makes sure that nothing is left. */
+async function failing(name: string, content: string | Uint8Array, ...flags: string[]) {
+  await using folder = await Folder.create();
+  const file = await folder.write(name, content);
+  const args = ["build", file, "-o", folder.at("x.st"), "--json", ...flags];
+  const { code, out, err } = await cli(args);
+  assert.deepEqual([code, out], [1, ""], err);
+  assert.deepEqual(await folder.names(), [name]);
+  const { error } = JSON.parse(err);
+  assert.equal(error.file, file, error.message);
+  assert.ok(error.message.startsWith(file), error.message);
+  return { ...error, message: error.message.slice(file.length) };
+}
+
+const ROWS = [[1, 2], [3, 4], [5, 6]];
+const LISTS = parquetLists(ROWS, { ids: [1n, 2n, 3n] });
+const LEVELS = parquetLevels(ROWS, {}, "INT32");
+
+Deno.test("A column that is not there: the error lists those that are, and near ones", async () => {
+  const tables: [string, string | Uint8Array][] = [
+    ["x.parquet", LISTS],
+    ["x.csv", 'sid,id\n"[1, 2]",7\n'],
+    ["x.jsonl", '{"sid": [1, 2], "id": 7}\n'],
+  ];
+  for (const [name, content] of tables) {
+    const { code, message, actual, expected } = await failing(name, content, "--sequence", "SIDs");
+    assert.deepEqual([code, actual, expected], ["no-such-column", ["sid", "id"], "SIDs"]);
+    assert.equal(
+      message,
+      ': there is no column "SIDs" ("sid"?); the columns are "sid", "id"',
+    );
+    const item = await failing(name, content, "--sequence", "sid", "--item-column", "price");
+    assert.match(item.message, /^: there is no column "price"; the columns are/);
+    const levels = await failing(name, content, "--columns", "c*");
+    assert.match(levels.message, /there is no column "c\*"; /);
+    if (name === "x.jsonl") continue;
+    const unnamed = await failing(name, content);
+    assert.equal(unnamed.code, "no-columns-named");
+    assert.match(unnamed.message, /--sequence COLUMN, or --columns .*"sid", "id"$/);
+  }
+  assert.deepEqual(nearest("tokns", ["id", "Tokens", "tokns2", "titles"]), ["Tokens", "tokns2"]);
+});
+
+Deno.test("What is no token is named with file, row, column and position", async () => {
+  const cases: [string, string | Uint8Array, string[], number, number, RegExp][] = [
+    ["x.csv", "a,b\n1,2\n3,x\n", ["--columns", "a,b"], 1, 1, /, line 3, column "b": .* "x" at/],
+    [
+      "x.csv",
+      "a,b\n1,2\n\n,4\n",
+      ["--columns", "a,b"],
+      1,
+      0,
+      /, line 4, column "a": .* nothing at/,
+    ],
+    ["x.tsv", "s\n[1]\n[1, true]\n", ["--sequence", "s"], 1, 1, /, line 3, column "s": .* true at/],
+    ["x.csv", "s\n[1]\n[1\n", ["--sequence", "s"], 1, NaN, /line 3, column "s": expected a list/],
+    [
+      "x.jsonl",
+      '{"s":[1]}\n{"t":2}\n',
+      ["--sequence", "s"],
+      1,
+      NaN,
+      /line 2, column "s": .*nothing/,
+    ],
+    ["x.jsonl", '{"s":[1]}\n\n[1]\n', ["--sequence", "s"], 1, NaN, /line 3: .*object.* an array/],
+    ["x.jsonl", '{"s":[1,1.5]}\n', ["--sequence", "s"], 0, 1, /line 1, column "s": .* 1\.5 at/],
+    ["x.parquet", LISTS, ["--sequence", "id"], 0, NaN, /, row 0, column "id": expected a list/],
+  ];
+  for (const [name, content, flags, row, column, message] of cases) {
+    const error = await failing(name, content, ...flags);
+    assert.deepEqual([error.code, error.row], ["not-a-row", row], error.message);
+    assert.deepEqual(error.column ?? NaN, column, error.message);
+    assert.match(error.message, message);
+  }
+});
+
+Deno.test("Tokens outside the vocabulary are named with file, row and position", async () => {
+  const code = "token-out-of-range";
+  const cases: [string, string | Uint8Array, string[]][] = [
+    ["x.csv", "a,b\n1,2\n3,9\n", ["--columns", "a,b"]],
+    ["x.csv", "a,b\n1,2\n3,-9\n", ["--columns", "a,b"]],
+    ["x.csv", "a,b\n1,2\n3,99999999999\n", ["--columns", "a,b"]],
+    ["x.parquet", parquetLists([[1], [2, 9]], {}), ["--sequence", "sid"]],
+    ["x.parquet", parquetLevels([[1], [2, 9]], {}, "INT64"), ["--columns", "c*"]],
+    ["x.npy", npyMatrix([[1, 2], [3, 9]], "<u8"), []],
+  ];
+  for (const [name, content, flags] of cases) {
+    const error = await failing(name, content, ...flags, "--vocab", "9");
+    assert.deepEqual([error.code, error.row, error.column], [code, 1, 1], error.message);
+    if (name === "x.csv") assert.match(error.message, /, line 3: /);
+  }
+  const long = `s\n[1]\n"[${Array(1025).fill(1)}]"\n`;
+  assert.equal((await failing("x.csv", long, "--sequence", "s")).code, "bad-length");
+  const empty = await failing("x.parquet", parquetLists([[1], []], {}), "--sequence", "sid");
+  assert.deepEqual([empty.code, empty.row], ["bad-length", 1]);
+});
+
+Deno.test("The row of an error is that of its file, of many", async () => {
+  await using folder = await Folder.create();
+  await folder.write("a.npy", npyMatrix([[1, 1], [2, 2]], "<u2"));
+  await folder.write("b.npy", npyMatrix([[3, 3], [9, 9], [4, 4]], "<u2"));
+  const args = ["build", folder.at("?.npy"), "-o", folder.at("x"), "--json", "--vocab"];
+  const outside = JSON.parse((await cli([...args, "9"])).err).error;
+  assert.deepEqual([outside.file, outside.row], [folder.at("b.npy"), 1]);
+  const unsorted = JSON.parse((await cli([...args, "10", "--sorted"])).err).error;
+  assert.deepEqual([unsorted.code, unsorted.file, unsorted.row], [
+    "unsorted",
+    folder.at("b.npy"),
+    2,
+  ]);
+  assert.match(unsorted.message, /b\.npy, row 2: .*row 4 comes before row 3/);
+});
+
+Deno.test("Ids and flags that are none are named with file, row and column", async () => {
+  const item = async (...cells: string[]) => {
+    const content = cells.map((cell) => `{"s": [1], "i": ${cell}}\n`).join("");
+    const error = await failing("x.jsonl", content, "--sequence", "s", "--item-column", "i");
+    assert.match(error.message, /column "i": expected /);
+    return [error.code, error.row];
+  };
+  assert.deepEqual(await item("1", "null"), ["bad-item", 1]);
+  assert.deepEqual(await item("1", "1.5"), ["bad-item", 1]);
+  assert.deepEqual(await item("1", "9007199254740993"), ["bad-item", 1]);
+  assert.deepEqual(await item('"a"', "1"), ["bad-item", 1]);
+  assert.deepEqual(await item("1", '"a"'), ["bad-item", 1]);
+  const flag = await failing(
+    "x.csv",
+    "a,f\n1,1\n2,\n",
+    ...["--columns", "a", "--filter-column", "stock=f"],
+  );
+  assert.deepEqual([flag.code, flag.row], ["bad-filter-value", 1]);
+  assert.match(flag.message, /, line 3, column "f": expected 0, 1, true or false, found nothing/);
+});
+
+Deno.test("Damaged tables are errors with the file's name", async () => {
+  const cut = LISTS.subarray(0, LISTS.length - 9);
+  assert.equal((await failing("x.parquet", cut, "--sequence", "sid")).code, "bad-parquet");
+  const broken = LEVELS.slice().fill(0xff, 4, 40);
+  assert.equal((await failing("x.parquet", broken, "--columns", "c*")).code, "bad-parquet");
+  const other = await failing("x.parquet", "a,b\n", "--columns", "c*");
+  assert.deepEqual([other.code, other.actual], ["not-parquet", "another file"]);
+  const csv = (text: string) => failing("x.csv", text, "--columns", "a,b");
+  const ragged = await csv("a,b\n1,2\n1\n");
+  assert.equal(ragged.code, "bad-csv");
+  assert.match(ragged.message, /^, line 3: /);
+  assert.equal((await csv('a,b\n1,"2\n')).code, "bad-csv");
+  assert.equal((await csv(`a,b\n1,${"2".repeat(2 ** 21)}\n`)).code, "bad-csv");
+  assert.equal((await csv("1,2\n3,4\n")).code, "no-header");
+  assert.equal((await csv("a,a\n3,4\n")).code, "no-header");
+  assert.equal((await csv("")).code, "empty-set");
+  assert.equal((await csv("a,b\n")).code, "empty-set");
+});
+
+Deno.test("Wrong flags for columns are wrong usage", async () => {
+  const build = ["build", "a.csv", "-o", "x"];
+  const wrong: [string[], RegExp][] = [
+    [["--sequence", "a", "--columns", "b"], /Expected --sequence or --columns, found both/],
+    [["--columns", "a,,b"], /Expected --columns A,B,C, found "a,,b"/],
+    [["--item-column", "a"], /Expected --sequence COLUMN or --columns/],
+    [["--filter-column", "a"], /Expected --filter-column NAME=COLUMN/],
+    [["--sequence", "a", "--items", "f", "--item-column", "b"], /found both/],
+    [
+      ["--sequence", "a", "--filter", "f=x.npy", "--filter-column", "f=a"],
+      /Expected one source for the filter "f"/,
+    ],
+    [["--memory", "lots"], /Expected --memory as a number of bytes, such as 4GB/],
+    [
+      ["-", "--format", "parquet", "--vocab", "9"],
+      /on standard input.*a \.parquet file by its path/,
+    ],
+  ];
+  for (const [args, message] of wrong) {
+    const { code, err } = await cli([...build, ...args]);
+    assert.equal(code, 2, err);
+    assert.match(err, message);
+  }
+  await using folder = await Folder.create();
+  const file = await folder.write("a.csv", "a,b\n1,2\n");
+  const { code, err } = await cli(["build", file, "-o", folder.at("x"), "--columns", "a,a"]);
+  assert.equal(code, 2);
+  assert.match(err, /Expected each column once, found "a" twice/);
+});
+
+Deno.test("An aborted build from a table leaves nothing, whenever it is aborted", async () => {
+  await using folder = await Folder.create();
+  const parquet = await folder.write("x.parquet", LISTS);
+  const csv = await folder.write("x.csv", "sid\n" + "[1]\n".repeat(20_000));
+  for (const input of [parquet, csv, "-"]) {
+    const args = ["build", input, "-o", folder.at("x.st"), "--sequence", "sid", "--vocab", "9"];
+    if (input === "-") args.push("--format", "csv");
+    for (const delay of [0, 1, 5]) {
+      const abort = new AbortController();
+      if (delay === 0) abort.abort();
+      else setTimeout(() => abort.abort(), delay);
+      const { code } = await cli(args, {
+        signal: abort.signal,
+        stdin: "sid\n" + "[1]\n".repeat(1e5),
+      });
+      assert.ok(code === 130 || delay > 0);
+      await Deno.remove(folder.at("x.st")).catch(() => {});
+      assert.deepEqual(await folder.names(), ["x.csv", "x.parquet"]);
+    }
+  }
+});
+
+Deno.test("A folder without room is an error that says how much is missing", async () => {
+  await requireSpace("/tmp", 5e6, 5e6);
+  await assert.rejects(requireSpace("/tmp", 5e9 + 1, 5e9), {
+    code: "no-space",
+    file: "/tmp",
+    expected: 5e9 + 1,
+    actual: 5e9,
+    message: /has 5 000 MB left, expected 5 001 MB .*--temp/,
+  });
+});
