@@ -41,17 +41,25 @@ export function batchFilters(
   const ordinals = excluded.map((list) =>
     list === undefined ? undefined : excludedOrdinals(list, index.size)
   );
-  using made = new DisposableStack();
-  const adopt = (filter: FilterBits) => made.adopt(filter, (filter) => filter.release());
+  const made: FilterBits[] = [];
+  const release = () => made.splice(0).forEach((filter) => filter.release());
+  const keep = (filter: FilterBits) => {
+    made.push(filter);
+    return filter;
+  };
   let all: FilterBits | undefined;
-  const rows = bits.map((own, row) => {
-    const gone = ordinals[row];
-    if (!gone?.length) return own && adopt(own.retain());
-    const base = own ?? (all ??= adopt(FilterBits.all(storage)));
-    return adopt(base.without(gone));
-  });
-  const held = made.move();
-  return { rows, [Symbol.dispose]: () => held.dispose() };
+  try {
+    const rows = bits.map((own, row) => {
+      const gone = ordinals[row];
+      if (!gone?.length) return own && keep(own.retain());
+      const base = own ?? (all ??= keep(FilterBits.all(storage)));
+      return keep(base.without(gone));
+    });
+    return { rows, [Symbol.dispose]: release };
+  } catch (error) {
+    release();
+    throw error;
+  }
 }
 
 function filterList(
