@@ -300,7 +300,16 @@ Deno.test("Wrong usage of query", async () => {
 
 Deno.test("The examples in the help of query run", async () => {
   await withIndex(async (file) => {
-    const places = { "catalogue.safetensors": file, "s3://indexes/catalogue.safetensors": file };
+    await using folder = await Folder.create();
+    using names = await buildIndex([Array.from("react", (letter) => letter.charCodeAt(0))], {
+      vocabSize: 256,
+      tokenizer: { name: "bytes" },
+    });
+    const places = {
+      "catalogue.safetensors": file,
+      "s3://indexes/catalogue.safetensors": file,
+      "names.safetensors": await folder.write("names.safetensors", names.toBytes()),
+    };
     for (const args of helpExamples(QUERY_HELP, places)) {
       const { code, out, err } = await cli(args);
       assert.deepEqual([code, err], [0, ""], args.join(" "));

@@ -147,6 +147,7 @@ Deno.test("Every example of the help has flags that exist", async () => {
   await folder.write("sids.npy", npyMatrix(rows, "<u2"));
   await folder.write("items-1.parquet", parquetLists(rows, beside));
   await folder.write("items.csv", "c0,c1,c2\n1,2,3\n4,5,6\n");
+  await folder.write("names.txt", "react\n");
   Deno.chdir(folder.path);
   try {
     for (const command of commands) {

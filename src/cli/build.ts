@@ -19,6 +19,8 @@ import {
   WholeFile,
 } from "./output.ts";
 import { openRows } from "./rows.ts";
+import { openText, type StringInput } from "./text/strings.ts";
+import { shown } from "./text/tokenizer.ts";
 
 export { BUILD_HELP };
 
@@ -37,9 +39,10 @@ export async function build(args: string[], io: Io): Promise<number> {
   }
   const began = performance.now();
   using progress = new ProgressLine(io);
-  const files = await readAttached(options, io, progress);
+  const strings = options.text && await openText(options.text, options.items !== undefined);
+  const files = await readAttached(options, io, progress, strings);
   const sources = [];
-  for (const input of options.inputs) {
+  for (const input of strings ? [] : options.inputs) {
     sources.push(await openRows(input, options.format, options.columns, io));
   }
   await using out = await WholeFile.create(options.out);
@@ -49,29 +52,32 @@ export async function build(args: string[], io: Io): Promise<number> {
   const { item, filters: filterColumns } = options.columns;
   const hasColumns = item !== undefined || filterColumns.size > 0;
   const attached = hasColumns ? new Attached(item !== undefined, filterColumns.keys()) : undefined;
-  await using input = await gatherRows(
-    sources,
-    {
-      vocab: options.vocab,
-      isSorted: options.isSorted,
-      isNumbered: hasColumns || files.items !== undefined || files.filters.length > 0 ||
-        ordinalsOut !== undefined,
-      attached,
-      otherBytes: files.bytes,
-      memory: options.memory,
-      temp: options.temp,
-      say: (text) => options.json || io.err(`${progress.cleared()}${text}\n`),
-    },
-    io,
-    progress,
-  );
+  await using input = strings
+    ? await strings.gather(options.inputs, options.isSorted, io, progress)
+    : await gatherRows(
+      sources,
+      {
+        vocab: options.vocab,
+        isSorted: options.isSorted,
+        isNumbered: hasColumns || files.items !== undefined || files.filters.length > 0 ||
+          ordinalsOut !== undefined,
+        attached,
+        otherBytes: files.bytes,
+        memory: options.memory,
+        temp: options.temp,
+        say: (text) => options.json || io.err(`${progress.cleared()}${text}\n`),
+      },
+      io,
+      progress,
+    );
 
   let ordinals: Uint32Array | undefined;
   using index = await buildIndex(input.rows, {
     vocabSize: input.vocabSize,
     sorted: input.isSorted,
     reportOrdinals: ordinalsOut && ((reported) => ordinals = reported),
-    items: attached?.items() ?? files.items,
+    items: attached?.items() ?? strings?.items ?? files.items,
+    tokenizer: strings?.tokenizer,
     filters: Object.fromEntries([...files.filters, ...(attached?.filters() ?? [])]),
     signal: io.signal,
     onProgress: (done, total) => {
@@ -100,13 +106,19 @@ export async function build(args: string[], io: Io): Promise<number> {
   return 0;
 }
 
-async function readAttached(options: BuildArguments, io: Io, progress: ProgressLine) {
+async function readAttached(
+  options: BuildArguments,
+  io: Io,
+  progress: ProgressLine,
+  strings: StringInput | undefined,
+) {
   let items: ItemIds | undefined;
   if (options.items !== undefined) items = await readItems(options.items, io, progress);
   const filters: [name: string, values: FilterValues][] = [];
   for (const [name, file] of options.filters) {
     filters.push([name, await readFilter(file, io, progress)]);
   }
+  if (strings) return { bytes: 0, ...strings.perRow(items, filters) };
   // An array of strings or flags takes about as much as a typed one of 32 or 8 bytes for each.
   let bytes = ArrayBuffer.isView(items) ? items.byteLength : 32 * (items?.length ?? 0);
   for (const [, values] of filters) {
@@ -141,10 +153,12 @@ function report(
   { inputs, out, vocab, ordinals, json }: BuildArguments,
   io: Io,
   index: ConstraintIndex,
-  input: GatheredRows,
+  input: Pick<GatheredRows, "count" | "temporaryBytes">,
   milliseconds: number,
 ): void {
   const { size, vocabSize, maxLength, byteLength, digest, levels, items, filterNames } = index;
+  const { tokenizer } = index;
+  const isVocabInferred = vocab === undefined && !tokenizer;
   const entropy = entropyBits(vocabSize, levels.map((level) => level.ends)) / 8;
   const rows = input.count();
   const temporaryBytes = input.temporaryBytes();
@@ -157,7 +171,8 @@ function report(
       rows,
       sequences: size,
       vocabSize,
-      isVocabInferred: vocab === undefined,
+      isVocabInferred,
+      tokenizer,
       maxLength,
       byteLength,
       bytesPerItem: byteLength / size,
@@ -176,7 +191,8 @@ function report(
   io.out(`Built ${out}\n`);
   io.out(facts([
     ["sequences", grouped(size) + (merged > 0 ? `, and ${grouped(merged)} duplicates merged` : "")],
-    ["vocabulary", `${grouped(vocabSize)}${vocab === undefined ? ` (${inferred})` : ""}`],
+    ["vocabulary", `${grouped(vocabSize)}${isVocabInferred ? ` (${inferred})` : ""}`],
+    ...(tokenizer ? [["tokenizer", shown(tokenizer)] as const] : []),
     ["levels", String(maxLength)],
     ...(items ? [["item ids", `${grouped(items.count)}, ${items.type}`] as const] : []),
     ...(filterNames.length > 0 ? [["filters", filterNames.join(", ")] as const] : []),

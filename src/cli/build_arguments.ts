@@ -5,6 +5,7 @@ import { isFilterName, MAX_NAME_LENGTH } from "../index/named_filters.ts";
 import { type ColumnFlags, namesColumns } from "./columns.ts";
 import { needsVocab } from "./gather.ts";
 import { expandFiles, parseBytes, parseFlags, UsageError } from "./input.ts";
+import { parseText, TEXT_HELP, TEXT_OPTIONS, type TextArguments } from "./text/arguments.ts";
 import { FORMAT_NAMES, type FormatName, isFormatName, isStreamFormat } from "./rows.ts";
 
 /** What `cli build --help` prints. */
@@ -22,6 +23,8 @@ INPUT is one of, or many, which are read in the order given; "part-*.parquet" in
 Rows may come in any order; duplicates are merged. 1 to 1024 tokens each. Padding is not taken away. Sequences of
 different lengths go into lists; where every token has its column, empty cells at the end make a row shorter.
 
+${TEXT_HELP.input}
+
 Examples
   Semantic IDs from NumPy, for a model with 2048 codes per level:
     cli build sids.npy -o catalogue.safetensors --vocab 2048
@@ -35,6 +38,7 @@ Examples
     gzip -dc items.jsonl.gz | cli build - -o catalogue.safetensors --vocab 2048 --sequence sid
   With the number under which the index knows each row, to keep prices or titles in arrays:
     cli build sids.npy -o catalogue.safetensors --vocab 2048 --ordinals ordinals.npy
+${TEXT_HELP.example}
   A hundred million rows on a machine with 8 GB, sorted on the disk that has room:
     cli build sids.npy -o catalogue.safetensors --vocab 2048 --memory 4GB --temp /mnt/scratch
 
@@ -55,6 +59,7 @@ Options
   --filter NAME=FILE
                     a filter from a file of its own: a vector of booleans or integers (.npy), or text, 0, 1, true or
                     false per line, one for each row
+${TEXT_HELP.options}
   --sorted          rows are in ascending order, prefixes first: saves the sort, is checked
   --format F        ${FORMAT_NAMES.join(", ")}, where the file's name does not tell
   --memory SIZE     rows that would take more are sorted on disk, by DuckDB, which is downloaded at first use
@@ -81,6 +86,8 @@ export interface BuildArguments {
   /** Undefined to go by the name. */
   readonly format: FormatName | undefined;
   readonly columns: ColumnFlags;
+  /** Where INPUT is strings. */
+  readonly text: TextArguments | undefined;
   readonly ordinals: string | undefined;
   readonly items: string | undefined;
   /** Files by name of the filter. */
@@ -109,6 +116,7 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
       "filter-column": { type: "string", multiple: true, default: [] },
       items: { type: "string" },
       filter: { type: "string", multiple: true, default: [] },
+      ...TEXT_OPTIONS,
       sorted: { type: "boolean", default: false },
       format: { type: "string" },
       memory: { type: "string" },
@@ -125,7 +133,10 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   if (vocab !== undefined && !(Number.isInteger(vocab) && vocab >= 2 && vocab <= MAX_VOCAB)) {
     throw new UsageError(`Expected --vocab from 2 to ${MAX_VOCAB}, found "${values.vocab}"`);
   }
-  if (format !== undefined && !isFormatName(format)) {
+  const columns = columnFlags(values);
+  const text = parseText(values, namesColumns(columns));
+  const tableFormat = text ? undefined : format;
+  if (tableFormat !== undefined && !isFormatName(tableFormat)) {
     throw new UsageError(`Expected --format ${FORMAT_NAMES.join(", ")}, found "${format}"`);
   }
   if (!out) throw new UsageError("Expected -o OUT.safetensors, where the index goes, found none");
@@ -138,13 +149,12 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   if ([items, ...filters.values()].includes("-")) {
     throw new UsageError('Expected a file for --items and --filter, found "-"');
   }
-  const columns = columnFlags(values);
   if (items !== undefined && columns.item !== undefined) {
     throw new UsageError("Expected --items or --item-column, found both");
   }
   const twice = [...filters.keys()].find((name) => columns.filters.has(name));
   if (twice !== undefined) throw new UsageError(`Expected one source for the filter "${twice}"`);
-  if (positionals.includes("-")) checkStandardInput(positionals, format, vocab);
+  if (positionals.includes("-")) checkStandardInput(positionals, tableFormat, text ? 0 : vocab);
   const memory = values.memory === undefined
     ? DEFAULT_MEMORY
     : parseBytes(values.memory, "--memory");
@@ -152,7 +162,18 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   checkPlaces([out, ordinals], [...inputs, items, ...filters.values()]);
   const temp = values.temp ?? dirname(out);
   return {
-    ...{ inputs, out, vocab, isSorted, format, columns, ordinals, items, filters },
+    ...{
+      inputs,
+      out,
+      vocab,
+      isSorted,
+      format: tableFormat,
+      columns,
+      text,
+      ordinals,
+      items,
+      filters,
+    },
     ...{ memory, temp, json },
   };
 }

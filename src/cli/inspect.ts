@@ -9,6 +9,7 @@ import { indexSource, parseIndexFlags } from "./index_source.ts";
 import { aboutFile } from "./input.ts";
 import { bytesPerItem, facts, grouped, type Io, table } from "./output.ts";
 import { S3_HELP } from "./s3.ts";
+import { shown } from "./text/tokenizer.ts";
 
 /** What `cli inspect --help` prints. */
 export const INSPECT_HELP = `Shows what an index holds and what it costs
@@ -94,7 +95,7 @@ function warning(found: number, promised: number): string {
 type Summary = ReturnType<typeof summarize>;
 
 function summarize(header: Header) {
-  const { size, vocabSize, levels, filters = [], items } = decodeShape(header);
+  const { size, vocabSize, levels, filters = [], items, tokenizer } = decodeShape(header);
   const bytesOf = (part: string) =>
     header.tensors.filter(({ name }) => name.startsWith(`${part}.`))
       .reduce((sum, tensor) => sum + tensor.byteLength, 0);
@@ -105,6 +106,7 @@ function summarize(header: Header) {
     digest: header.digest,
     sequences: size,
     vocabSize,
+    tokenizer: tokenizer ?? null,
     minLength: ends.findIndex((count) => count > 0) + 1,
     maxLength: levels.length,
     levels: levels.map((level, d) => ({
@@ -149,6 +151,7 @@ function show(name: string, summary: Summary): string {
     ["digest", summary.digest],
     ["sequences", grouped(sequences)],
     ["vocabulary", grouped(summary.vocabSize)],
+    ...(summary.tokenizer ? [["tokenizer", shown(summary.tokenizer)] as const] : []),
     ["length", `${minLength === maxLength ? "" : `${minLength} to `}${maxLength} tokens`],
   ]);
   const columns = ["level", "edges", "states", "ends", "encoding", "starts", "branch", "tokens"];

@@ -47,6 +47,7 @@ Commands
 
 Examples
   cli build sids.npy -o catalogue.safetensors --vocab 2048
+  cli build names.txt -o names.safetensors --tokenizer o200k
   cli inspect catalogue.safetensors
   cli query catalogue.safetensors 3,1
   cli push catalogue.safetensors s3://indexes/catalogue.safetensors

@@ -8,6 +8,7 @@ import { itemsText, jsonLine, limitOf, Listing, tokensText } from "./listing.ts"
 import { allowedByAll, hasBit, type OrdinalBits } from "./ordinal_bits.ts";
 import { facts, grouped, type Io, ProgressLine, table } from "./output.ts";
 import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
+import { SHOW_HELP, SHOW_OPTIONS, textTokenizer } from "./text/show.ts";
 
 /** Rows that are shown where nothing else is asked for. */
 const DEFAULT_LIMIT = 20;
@@ -25,6 +26,7 @@ Examples
   cli query catalogue.safetensors
   cli query catalogue.safetensors 3,1 --filter "in stock" --filter fresh
   cli query catalogue.safetensors 3,1 --sequences --limit 100
+  cli query names.safetensors --text "react"
   cli query s3://indexes/catalogue.safetensors 3 --region eu-central-1
   cli query catalogue.safetensors 3 --json --limit 0 | jq '.next[] | select(.sequences > 1000) | .token'
 
@@ -33,6 +35,7 @@ Options
   --sort ORDER    count (default): what leads to most sequences first; token: ascending
   --limit N       at most so many tokens, or sequences; default ${DEFAULT_LIMIT}, 0 for all
   --sequences     lists the sequences that begin with the prefix, by ordinal: shorter ones first, then sorted
+${SHOW_HELP}
 ${S3_HELP}
   --json          one JSON object instead of text; with --sequences, one for each
   -h, --help      this text
@@ -44,7 +47,12 @@ Exit codes: 0 shown, also where nothing begins so, 1 not an index, no such filte
 interface Options {
   readonly argument: string;
   readonly s3: S3Flags;
-  readonly prefix: number[];
+  readonly prefix: readonly number[];
+  /** PREFIX as it was given. */
+  readonly prefixText: string;
+  readonly texts: { readonly text: boolean; readonly tokenizer?: string };
+  /** The text of tokens, where it is to be shown. */
+  readonly decode?: (tokens: ArrayLike<number>) => string;
   readonly filters: readonly string[];
   readonly sort: "count" | "token";
   readonly limit: number;
@@ -69,10 +77,14 @@ export async function query(args: string[], io: Io): Promise<number> {
     using progress = new ProgressLine(io);
     using index = await openIndex(options.argument, options.s3, io, progress);
     progress[Symbol.dispose]();
-    const { filters } = options;
+    const { filters, texts, prefixText } = options;
+    const tokenizer = await textTokenizer(index, texts);
+    const shown = tokenizer
+      ? { ...options, prefix: tokenizer.encode(prefixText), decode: tokenizer.decode }
+      : options;
     const allowed = filters.length > 0 ? allowedByAll(index, filters) : undefined;
-    if (options.listSequences) await list(index, allowed, options, io);
-    else show(name, index, allowed, options, io);
+    if (options.listSequences) await list(index, allowed, shown, io);
+    else show(name, index, allowed, shown, io);
   } catch (error) {
     throw aboutFile(error, name);
   }
@@ -98,7 +110,7 @@ function show(
   options: Options,
   io: Io,
 ): void {
-  const { prefix, filters, sort, limit } = options;
+  const { prefix, filters, sort, limit, decode } = options;
   const whole = (ordinal: number | undefined) => ({
     ordinal,
     items: ordinal !== undefined && index.items ? index.itemsAt(ordinal) : undefined,
@@ -109,6 +121,7 @@ function show(
   if (sort === "count") all.sort((a, b) => b.sequences - a.sequences || a.token - b.token);
   const next = all.slice(0, limit).map(({ token, ordinal, sequences }) => ({
     token,
+    text: decode?.([token]),
     sequences,
     ...whole(ordinal !== undefined && isAllowed(allowed, ordinal) ? ordinal : undefined),
   }));
@@ -143,14 +156,17 @@ function show(
   const hasOrdinals = next.some(({ ordinal }) => ordinal !== undefined);
   const hasItems = next.some(({ items }) => items !== undefined);
   const rest = [...(hasOrdinals ? ["ordinal"] : []), ...(hasItems ? ["item ids"] : [])];
-  const rows = next.map(({ token, sequences: below, ordinal, items }) => [
+  const rows = next.map(({ token, text, sequences: below, ordinal, items }) => [
     String(token),
+    ...(text === undefined ? [] : [JSON.stringify(text)]),
     grouped(below),
     (100 * below / sequences).toFixed(1),
     ...(hasOrdinals ? [String(ordinal ?? "")] : []),
     ...(hasItems ? [items ? itemsText(items) : ""] : []),
   ]);
-  io.out(`\n${table(["token", "sequences", "percent", ...rest], rows)}`);
+  io.out(
+    `\n${table(["token", ...(decode ? ["text"] : []), "sequences", "percent", ...rest], rows)}`,
+  );
   const hidden = all.length - next.length;
   if (hidden > 0) io.out(`  … and ${grouped(hidden)} more; --limit 0 shows all\n`);
 }
@@ -173,7 +189,7 @@ function reason(index: ConstraintIndex, { prefix, filters }: Options): string {
 async function list(
   index: ConstraintIndex,
   allowed: OrdinalBits | undefined,
-  { prefix, limit, isJson }: Options,
+  { prefix, limit, isJson, decode }: Options,
   io: Io,
 ): Promise<void> {
   const ranges = ordinalsBelow(index, prefix);
@@ -181,7 +197,11 @@ async function list(
   const width = Math.max("ordinal".length, String(ranges.at(-1)?.end ?? "").length);
   const listing = new Listing(io);
   if (!isJson && total > 0) {
-    listing.line(`${"ordinal".padStart(width)}  sequence${index.items ? "  item ids" : ""}`);
+    listing.line(
+      `${"ordinal".padStart(width)}  sequence${decode ? "  text" : ""}${
+        index.items ? "  item ids" : ""
+      }`,
+    );
   }
   let done = 0;
   for (const { start, end } of ranges) {
@@ -192,10 +212,10 @@ async function list(
       const items = index.items && index.itemsAt(ordinal);
       listing.line(
         isJson
-          ? jsonLine({ ordinal, sequence, items })
+          ? jsonLine({ ordinal, text: decode?.(sequence), sequence, items })
           : `${String(ordinal).padStart(width)}  ${tokensText(sequence)}${
-            items ? `  ${itemsText(items)}` : ""
-          }`,
+            decode ? `  ${JSON.stringify(decode(sequence))}` : ""
+          }${items ? `  ${itemsText(items)}` : ""}`,
       );
       await listing.turn(done, total);
     }
@@ -212,6 +232,7 @@ function parse(args: string[]): Options | undefined {
     allowPositionals: true,
     options: {
       ...S3_OPTIONS,
+      ...SHOW_OPTIONS,
       filter: { type: "string", multiple: true, default: [] },
       sort: { type: "string" },
       limit: { type: "string", default: String(DEFAULT_LIMIT) },
@@ -239,7 +260,9 @@ function parse(args: string[]): Options | undefined {
   return {
     argument,
     s3: values,
-    prefix: parsePrefix(prefix),
+    prefix: values.text ? [] : parsePrefix(prefix),
+    prefixText: prefix,
+    texts: values,
     filters,
     sort,
     limit: limitOf(values.limit),

@@ -8,7 +8,7 @@ import { digestChunks, encodeHeader } from "../storage/safetensors.ts";
 import { ConstraintIndex, indexFrom } from "./constraint_index.ts";
 import { filterEntries, type FilterValues, planFilter, writeFilter } from "./build_filters.ts";
 import { planItems, writeItems } from "./build_items.ts";
-import { encodeShape, type IndexShape, planData } from "./header.ts";
+import { encodeShape, type IndexShape, isSoundTokenizer, planData } from "./header.ts";
 import { checkItems, type ItemIds } from "./item_ids.ts";
 import { MAX_VOCAB } from "./layout.ts";
 import { Pace } from "./pace.ts";
@@ -44,6 +44,11 @@ export interface BuildOptions {
    * integers takes, or the UTF-8 and some bits, for each.
    */
   items?: ItemIds;
+  /**
+   * What made the sequences of texts, to be kept in the index for whoever turns them back: a name of 1 to 200
+   * characters and, for a file, its SHA-256, hex.
+   */
+  tokenizer?: { name: string; digest?: string };
   /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
   wasm?: WebAssembly.Module;
   /** Stops the build; it rejects with the signal's reason. */
@@ -100,11 +105,17 @@ export async function buildIndex(
       actual: options,
     });
   }
-  const { vocabSize, reportOrdinals, items, wasm, signal } = options;
+  const { vocabSize, reportOrdinals, items, tokenizer, wasm, signal } = options;
   if (!Number.isInteger(vocabSize) || vocabSize < 2 || vocabSize > MAX_VOCAB) {
     throw rangeError(
       `Cannot build: vocabSize is ${vocabSize}, expected an integer in [2, ${MAX_VOCAB}]`,
       { expected: MAX_VOCAB, actual: vocabSize },
+    );
+  }
+  if (tokenizer !== undefined && !isSoundTokenizer(tokenizer)) {
+    throw typeError(
+      "Cannot build: expected a tokenizer { name, digest } with a name of 1 to 200 characters and a SHA-256 in hex, or no digest",
+      { actual: tokenizer },
     );
   }
   const filters = filterEntries(options.filters);
@@ -136,6 +147,10 @@ export async function buildIndex(
   if (filters.length > 0) shape.filters = plannedFilters.map((filter) => filter.shape);
   const plannedItems = items && await planItems(items, ordinals, size, pace);
   if (plannedItems) shape.items = plannedItems.shape;
+  if (tokenizer) {
+    const { name, digest } = tokenizer;
+    shape.tokenizer = digest === undefined ? { name } : { name, digest };
+  }
 
   const memory = await reserve(shape, wasm);
   await writeIndex(rows, memory, pace);

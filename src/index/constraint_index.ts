@@ -104,6 +104,11 @@ export class ConstraintIndex implements Disposable {
   readonly filterNames: readonly string[];
   /** Type and number of the item ids that are stored in the index, if there are any: see {@linkcode itemsAt}. */
   readonly items: { readonly type: "integer" | "string"; readonly count: number } | undefined;
+  /**
+   * What made the sequences, if they are texts and the builder was told: `"o200k"`, or the name of a file and its
+   * SHA-256, hex.
+   */
+  readonly tokenizer: { readonly name: string; readonly digest?: string } | undefined;
   #storage: IndexStorage | undefined;
   /** Ends the loading. */
   #stop: AbortController | undefined;
@@ -128,6 +133,7 @@ export class ConstraintIndex implements Disposable {
     this.digest = header.digest;
     this.filterNames = shape.filters?.map(({ name }) => name) ?? [];
     this.items = shape.items && { type: shape.items.type, count: shape.items.count };
+    this.tokenizer = shape.tokenizer && { ...shape.tokenizer };
     this.levels = shape.levels.map((level, d) => ({
       edges: level.edges,
       states: level.states,

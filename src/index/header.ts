@@ -13,7 +13,12 @@ import {
   rowWords,
   type Section,
 } from "./layout.ts";
-import { areSoundFilters, filterSections, type FilterShape } from "./named_filters.ts";
+import {
+  areSoundFilters,
+  filterSections,
+  type FilterShape,
+  isFilterName,
+} from "./named_filters.ts";
 
 /** Shape of a whole index. */
 export interface IndexShape {
@@ -25,6 +30,22 @@ export interface IndexShape {
   filters?: FilterShape[];
   /** Item ids; absent where there are none. */
   items?: ItemsShape;
+  /** What made the sequences of texts; absent where they are none, or nobody said. */
+  tokenizer?: TokenizerShape;
+}
+
+/** A tokenizer by its name and, where that is a file's, the SHA-256 of the file, hex. */
+export interface TokenizerShape {
+  name: string;
+  digest?: string;
+}
+
+/** Whether this names a tokenizer: 1 to 200 characters, none of them a control character. */
+export function isSoundTokenizer(tokenizer: unknown): tokenizer is TokenizerShape {
+  if (typeof tokenizer !== "object" || tokenizer === null) return false;
+  const { name, digest } = tokenizer as Record<string, unknown>;
+  return isFilterName(name) &&
+    (digest === undefined || typeof digest === "string" && /^[0-9a-f]{64}$/.test(digest));
 }
 
 /** Parts that arrive one after the other: the levels, then filters and items together, where there are any. */
@@ -134,12 +155,15 @@ function checkShape(shape: IndexShape): void {
   if (shape.size !== size || size >= 2 ** 32 - 1) {
     throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
   }
-  const { filters, items } = shape;
+  const { filters, items, tokenizer } = shape;
   if (filters !== undefined && !areSoundFilters(filters, size)) {
     throw inconsistent("what it says of the named filters cannot be");
   }
   if (items !== undefined && !isSoundItems(items, size)) {
     throw inconsistent("what it says of the item ids cannot be");
+  }
+  if (tokenizer !== undefined && !isSoundTokenizer(tokenizer)) {
+    throw inconsistent("what it says of the tokenizer cannot be");
   }
 }
 

@@ -1,0 +1,92 @@
+/** What `build` is told about strings. */
+import { UsageError } from "../input.ts";
+import { TOKENIZERS } from "./tokenizer.ts";
+import { parseVariants, type Variant } from "./variants.ts";
+
+/** Formats of strings, as `--format` takes them. */
+export type TextFormat = "text" | "jsonl";
+
+/** Strings are to be read, and how. */
+export interface TextArguments {
+  /** As for `openTokenizer`. */
+  readonly tokenizer: string;
+  readonly variants: readonly Variant[];
+  /** Whether to keep the strings as item ids even if their tokens spell them. */
+  readonly keepIds: boolean;
+  /** Undefined to go by the name: `.jsonl` and `.ndjson` are JSON lines, all else is text. */
+  readonly format: TextFormat | undefined;
+}
+
+/** Flags, for `parseArgs`. */
+export const TEXT_OPTIONS = {
+  tokenizer: { type: "string" },
+  variants: { type: "string" },
+  ids: { type: "boolean", default: false },
+} as const;
+
+/** What the help of `build` says of INPUT, in examples, and of the flags. */
+export const TEXT_HELP = {
+  input: `With --tokenizer, INPUT is a list of strings instead, which become sequences of tokens
+  *.jsonl *.ndjson  one JSON string per line
+  any other, or -   text in UTF-8, of which each line is a string as it stands, spaces included
+Empty lines are skipped, duplicates merged; longer than 1024 tokens none may be. Each string gets the tokens that
+its tokenizer gives it (canonical tokenization); models that spell it otherwise need --variants.`,
+  example:
+    `  A closed list of names for a language model, one per line, with and without a space in front:
+    cli build names.txt -o names.safetensors --tokenizer o200k --variants space`,
+  options:
+    `  --tokenizer T     INPUT is strings. T is o200k or cl100k (OpenAI), bytes (of UTF-8), bytes+N (the same with
+                    tokens from N on, as in ByT5: bytes+3), or the path of a tokenizer.json (Hugging Face). It
+                    says how large the vocabulary is, and the index keeps its name, and the digest of a file.
+                    With it, --format is text or jsonl
+  --variants A,B    other spellings of every string: space (in front), lower, upper, title (case), each case with
+                    and without the space. All have the string as their item id. With --ordinals, each
+                    string has as many as spellings, one behind the other
+  --ids             keeps the strings as item ids even where tokens alone bring them back. With --variants, and for
+                    tokenizers that change case, spaces or characters, they are kept anyway, unless --items says
+                    other ids`,
+};
+
+/**
+ * Reads the flags; undefined where no strings are meant.
+ *
+ * @throws {UsageError} for flags that do not go together.
+ */
+export function parseText(
+  values: {
+    tokenizer?: string;
+    variants?: string;
+    ids: boolean;
+    format?: string;
+    vocab?: string;
+    items?: string;
+    memory?: string;
+  },
+  hasColumns: boolean,
+): TextArguments | undefined {
+  const { tokenizer, variants, ids: keepIds, format, vocab, items, memory } = values;
+  if (tokenizer === undefined) {
+    if (variants === undefined && !keepIds) return undefined;
+    throw new UsageError("Expected --tokenizer beside --variants and --ids, found none");
+  }
+  if (tokenizer === "") throw new UsageError(`Expected --tokenizer ${TOKENIZERS}, found ""`);
+  if (format !== undefined && format !== "text" && format !== "jsonl") {
+    throw new UsageError(`Expected --format text or jsonl with --tokenizer, found "${format}"`);
+  }
+  if (vocab !== undefined) {
+    throw new UsageError("Expected --vocab or --tokenizer, which has its own, found both");
+  }
+  if (hasColumns) {
+    throw new UsageError("Expected columns or --tokenizer, which reads strings, found both");
+  }
+  if (memory !== undefined) {
+    throw new UsageError("Expected no --memory with --tokenizer: strings are sorted in memory");
+  }
+  if (keepIds && items !== undefined) throw new UsageError("Expected --ids or --items, found both");
+  return {
+    tokenizer,
+    variants: variants === undefined ? [] : parseVariants(variants),
+    keepIds,
+    format,
+  };
+}

@@ -1,0 +1,31 @@
+/** Texts of sequences, for commands that show what is in an index. */
+import { UsageError } from "../input.ts";
+import { type Tokenizer, tokenizerOf } from "./tokenizer.ts";
+
+/** Flags, for `parseArgs`. */
+export const SHOW_OPTIONS = {
+  text: { type: "boolean", default: false },
+  tokenizer: { type: "string" },
+} as const;
+
+/** What the help says of them. */
+export const SHOW_HELP =
+  `  --text          for indexes of strings: PREFIX is a text, of which the canonical tokens are taken, and texts are
+                  shown beside tokens
+  --tokenizer T   with --text: the tokenizer.json that the index was built with, or the name of a tokenizer, where
+                  the index does not say which`;
+
+/**
+ * Opens the tokenizer of an index, if texts are asked for.
+ *
+ * @throws {UsageError} if `--tokenizer` is missing, or stands without `--text`.
+ * @throws {EspalierError} if it is not that of the index.
+ */
+export async function textTokenizer(
+  index: { readonly tokenizer: Parameters<typeof tokenizerOf>[0] },
+  { text, tokenizer }: { readonly text: boolean; readonly tokenizer?: string },
+): Promise<Tokenizer | undefined> {
+  if (text) return await tokenizerOf(index.tokenizer, tokenizer);
+  if (tokenizer !== undefined) throw new UsageError("Expected --text beside --tokenizer");
+  return undefined;
+}
