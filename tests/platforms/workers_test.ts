@@ -1,12 +1,12 @@
 /** Cloudflare Workers: the README's Worker in workerd, with the index in R2. */
 import assert from "node:assert/strict";
-import { readdir } from "node:fs/promises";
 import * as esbuild from "esbuild";
 import { writeBundles } from "../../src/bundle/bundles.ts";
 import { withServer } from "../storage/servers/programs.ts";
-import { r2Missing, startR2, type WorkerModule } from "../storage/servers/r2.ts";
+import { r2Missing, startR2 } from "../storage/servers/r2.ts";
 import { sidFile } from "../storage/support/indexes.ts";
 import { Folder, Stopwatch } from "./support/folder.ts";
+import { modulesIn } from "./support/modules.ts";
 import { installPackage } from "./support/package.ts";
 import { snippet } from "./support/readme.ts";
 import { ask, check } from "./support/requests.ts";
@@ -42,18 +42,6 @@ async function plain(folder: Folder, worker: string): Promise<void> {
 
 /** What every WASM file begins with. */
 const WASM_IN_BASE64 = "AGFzbQEAAAA";
-
-/** The files of a folder, the entry point first. */
-async function modulesIn(folder: string): Promise<WorkerModule[]> {
-  const names = (await readdir(folder)).sort((a, b) => +(b === "worker.js") - +(a === "worker.js"));
-  return await Promise.all(names.map(async (path) => ({
-    type: path.endsWith(".wasm") ? "CompiledWasm" as const : "ESModule" as const,
-    path,
-    contents: path.endsWith(".wasm")
-      ? await Deno.readFile(`${folder}/${path}`)
-      : await Deno.readTextFile(`${folder}/${path}`),
-  })));
-}
 
 await withServer("Workers", r2Missing(), () => {
   for (

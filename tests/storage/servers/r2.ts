@@ -9,6 +9,13 @@ export interface R2 extends AsyncDisposable {
   readonly bucket: R2Bucket;
   /** Where the Worker answers. */
   readonly url: URL;
+  /** Where V8's inspector listens, if it was asked for. */
+  inspector(): Promise<URL>;
+}
+
+/** Options of Miniflare. */
+export interface R2Options {
+  inspectorPort?: number;
 }
 
 /** A module of a Worker. */
@@ -64,14 +71,17 @@ let turn: Promise<unknown> = Promise.resolve();
  * Starts R2 with an empty bucket, and a Worker that has it as `env.INDEXES`; its first module is the entry point.
  * Takes 0.5 s.
  */
-export function startR2(modules: WorkerModule[] = [EMPTY_WORKER]): Promise<R2> {
+export function startR2(
+  modules: WorkerModule[] = [EMPTY_WORKER],
+  options: R2Options = {},
+): Promise<R2> {
   // One after the other: what this thread takes for its environment tells Miniflare what to start.
-  const started = turn.then(() => start(modules));
+  const started = turn.then(() => start(modules, options));
   turn = started.catch(() => {});
   return started;
 }
 
-async function start(modules: WorkerModule[]): Promise<R2> {
+async function start(modules: WorkerModule[], options: R2Options): Promise<R2> {
   const { Miniflare, workerd } = await load();
   const programs = await Programs.open("espalier-r2-");
   const { folder } = programs;
@@ -100,10 +110,12 @@ async function start(modules: WorkerModule[]): Promise<R2> {
       compatibilityDate: "2026-01-01",
       cf: false, // else it downloads something
       r2Buckets: ["INDEXES"],
+      ...options,
     });
     const bucket: unknown = await worker.getR2Bucket("INDEXES");
     const url = await worker.ready;
-    return { bucket: bucket as R2Bucket, url, [Symbol.asyncDispose]: dispose };
+    const inspector = () => worker!.getInspectorURL();
+    return { bucket: bucket as R2Bucket, url, inspector, [Symbol.asyncDispose]: dispose };
   } catch (error) {
     await dispose();
     throw error;

@@ -1,0 +1,106 @@
+/**
+ * The HTTP handler under `deno serve` with the demo's model and index, load from a second process: this one.
+ *
+ * deno task bench:edge [--seconds N] [--json]
+ */
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import { loadPlaces } from "../src/cli/demo/places.ts";
+import { indexOf } from "../src/cli/demo/search.ts";
+import { promptOf } from "../src/cli/demo/speller.ts";
+import { buildIndex } from "../src/index/build.ts";
+import { closedLoop, type LoadReport, openLoop } from "./edge_load.ts";
+import { startEdge } from "./edge_process.ts";
+import { coldStarts, heldMemory } from "./edge_start.ts";
+import { canMisspell, misspeller } from "./eval/misspell.ts";
+import { serve } from "./server.ts";
+import { line, MB, random, randomSids, V } from "./support.ts";
+
+const BEAMS = 20;
+const CLIENTS = [1, 8, 64];
+const OVERLOAD = 10;
+const SETS = { "1 M items": 1e6, "10 M items": 1e7 };
+
+const { values } = parseArgs({
+  options: { seconds: { type: "string", default: "10" }, json: { type: "boolean" } },
+});
+const seconds = Number(values.seconds);
+const print = console.log;
+if (values.json) console.log = () => {};
+
+const [cpu] = cpus();
+const machine = `Deno ${Deno.version.deno}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}`;
+
+/** Requests for misspelt names. */
+function bodiesOf(keys: readonly string[]): string[] {
+  const next = random(1);
+  const misspell = misspeller(2);
+  const names = keys.filter(canMisspell);
+  return Array.from({ length: 500 }, () => {
+    const { query } = misspell(names[next() % names.length]);
+    return JSON.stringify({ prompts: [promptOf(query)], beams: BEAMS });
+  });
+}
+
+async function writeIndexes(folder: string, keys: readonly string[]): Promise<void> {
+  using cities = await indexOf(keys);
+  await Deno.writeFile(`${folder}/cities.safetensors`, cities.toStream());
+  for (const rows of Object.values(SETS)) {
+    const bits = (byte: number) => new Uint8Array(rows).map((_, row) => byte >> (row & 7) & 1);
+    using index = await buildIndex(randomSids(rows), {
+      vocabSize: V,
+      filters: { even: bits(0x55), odd: bits(0xaa) },
+    });
+    await Deno.writeFile(`${folder}/${rows}.safetensors`, index.toStream());
+  }
+}
+
+function show(name: string, { offered, answered, refused, failed, p50, p99 }: LoadReport): void {
+  const rates = `${answered.toFixed(1)} of ${offered.toFixed(1)} a second`;
+  line(
+    name,
+    rates,
+    `p50 ${p50.toFixed(0)}, p99 ${p99.toFixed(0)} ms; ${refused} × 503, ${failed} failed`,
+  );
+}
+
+async function load(index: string, bodies: readonly string[]) {
+  console.log(`\nThe demo's model, ${BEAMS} beams, a prompt each: answers`);
+  await using server = await startEdge(index, "speller");
+  await closedLoop(server.url, bodies, 2, seconds / 2);
+  const reports: Record<string, LoadReport> = {};
+  for (const clients of CLIENTS) {
+    const name = `${clients} ${clients === 1 ? "client" : "clients"}`;
+    show(name, reports[name] = await closedLoop(server.url, bodies, clients, seconds));
+  }
+  const most = Math.max(...Object.values(reports).map(({ answered }) => answered));
+  const memory = [(await server.memory()).now];
+  for (const round of ["", ", again", ", and again"]) {
+    const name = `${OVERLOAD} × as many as that${round}`;
+    show(name, reports[name] = await openLoop(server.url, bodies, OVERLOAD * most, seconds));
+    memory.push((await server.memory()).now);
+  }
+  const sizes = memory.map((bytes) => (bytes / MB).toFixed(0)).join(", ");
+  line("  resident memory before, and after each", `${sizes} MB`);
+  return { reports, memory };
+}
+
+const folder = await Deno.makeTempDir();
+try {
+  await Deno.chmod(folder, 0o755);
+  console.log(machine);
+  const { keys } = await loadPlaces();
+  const bodies = bodiesOf(keys);
+  await writeIndexes(folder, keys);
+  await using store = await serve(folder);
+  const underLoad = await load(`${store.url}/cities.safetensors`, bodies);
+  const demo = { file: "cities.safetensors", body: bodies[0] };
+  const starts = await coldStarts(store, `${1e6}.safetensors`, demo);
+  const held = await heldMemory(
+    store,
+    Object.fromEntries(Object.entries(SETS).map(([name, rows]) => [name, `${rows}.safetensors`])),
+  );
+  if (values.json) print(JSON.stringify({ machine, ...underLoad, starts, held }));
+} finally {
+  await Deno.remove(folder, { recursive: true });
+}
