@@ -14,6 +14,7 @@
 import { EspalierError } from "../errors.ts";
 import { build, BUILD_HELP } from "./build.ts";
 import { convert, CONVERT_HELP } from "./convert.ts";
+import { decode, DECODE_HELP } from "./decode.ts";
 import { diff, DIFF_HELP } from "./diff.ts";
 import { UsageError } from "./input.ts";
 import { inspect, INSPECT_HELP } from "./inspect.ts";
@@ -21,6 +22,7 @@ import { type Io, terminal } from "./output.ts";
 import { push, PUSH_HELP } from "./push.ts";
 import { query, QUERY_HELP } from "./query.ts";
 import { environment } from "./s3.ts";
+import { serve, SERVE_HELP } from "./serve.ts";
 import { verify, VERIFY_HELP } from "./verify.ts";
 
 export type { Io };
@@ -38,6 +40,8 @@ Commands
   build     makes an index from tables: NumPy, Parquet, CSV, JSON lines
   inspect   shows what an index holds and what it costs, from its header alone
   query     shows what may follow a prefix, with counts, or lists the sequences below it
+  decode    finds the best sequences for a prompt, with an ONNX model
+  serve     answers HTTP requests from an index and a model
   diff      compares two indexes: what was added, what was removed
   verify    reads a whole index and checks all that can be checked
   push      puts an index where it is to be opened from: S3, what speaks like it, or a folder
@@ -68,6 +72,8 @@ const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: numb
   ["build", { run: build, help: BUILD_HELP }],
   ["inspect", { run: inspect, help: INSPECT_HELP }],
   ["query", { run: query, help: QUERY_HELP }],
+  ["decode", { run: decode, help: DECODE_HELP }],
+  ["serve", { run: serve, help: SERVE_HELP }],
   ["diff", { run: diff, help: DIFF_HELP, errorCode: 2 }],
   ["verify", { run: verify, help: VERIFY_HELP }],
   ["push", { run: push, help: PUSH_HELP }],
