@@ -259,7 +259,9 @@ await withDevice("searches on WebGPU", (device) => {
     assert.ok(isFull());
     Object.assign(full, { createBuffer, pushErrorScope, popErrorScope });
     assert.deepEqual(await search(), expected);
-    assert.deepEqual(await search({ filter }), { ...onCpu, backend: "webgpu" });
+    const later = await search({ filter });
+    assert.equal(later.backend, "webgpu");
+    assert.deepEqual(later.ordinals, onCpu.ordinals);
     full.destroy();
   });
 

@@ -109,8 +109,8 @@ export class Generation {
 }
 
 /**
- * Ends what another request may have begun. Workers throw where that reaches signals of the other's, which is the last
- * thing that disposing of an index does.
+ * Ends what another request may have begun. Workers throw where that reaches signals of the other's: of a load that goes
+ * on, or of an index whose copy for a cache is still being made. Ending them is the last thing that disposing does.
  */
 export function inAnyRequest(end: () => void): void {
   try {
