@@ -419,7 +419,7 @@ Deno.test("inspect asks a server for the start only; verify reads all", async ()
 Deno.test("Every command has help that shows examples and exit codes", async () => {
   const top = await cli(["--help"]);
   for (const args of [["help"], ["-h"]]) assert.deepEqual(await cli(args), top);
-  for (const command of ["build", "inspect", "verify", "push"]) {
+  for (const command of ["build", "inspect", "query", "diff", "verify", "push", "convert"]) {
     const { code, out } = await cli([command, "--help"]);
     assert.equal(code, 0);
     assert.match(out, /\nUsage: cli .*\n[^]*\nExamples\n[^]*\nExit codes: 0 /);

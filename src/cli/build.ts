@@ -8,6 +8,7 @@ import { BUILD_HELP, type BuildArguments, parseBuild } from "./build_arguments.t
 import { entropyBits } from "./entropy.ts";
 import { type GatheredRows, gatherRows } from "./gather.ts";
 import { aboutFile } from "./input.ts";
+import { saveIndex } from "./index_file.ts";
 import { encodeNpy } from "./npy.ts";
 import {
   bytesPerItem,
@@ -90,7 +91,7 @@ export async function build(args: string[], io: Io): Promise<number> {
     const file = attachedFile(error, options);
     throw file === undefined ? input.about(error) : aboutFile(error, file);
   });
-  await writeIndex(index, out, io, progress);
+  await saveIndex(index, out, io, progress);
   if (ordinalsOut && ordinals) {
     for (const bytes of encodeNpy(ordinals as Uint32Array<ArrayBuffer>)) {
       await ordinalsOut.write(bytes);
@@ -125,21 +126,6 @@ async function readAttached(
     bytes += ArrayBuffer.isView(values) ? values.byteLength : 8 * values.length;
   }
   return { items, filters, bytes };
-}
-
-async function writeIndex(
-  index: ConstraintIndex,
-  out: WholeFile,
-  io: Io,
-  progress: ProgressLine,
-): Promise<void> {
-  let written = 0;
-  for await (const chunk of index.toStream()) {
-    io.signal.throwIfAborted();
-    await out.write(chunk);
-    written += chunk.length;
-    progress.show("writing", written, index.byteLength, { bytes: written });
-  }
 }
 
 /** The file of filters or ids that an error of the builder is about. */

@@ -45,6 +45,7 @@ export async function saveIndex(
   for await (const chunk of index.toStream()) {
     signal.throwIfAborted();
     await out.write(chunk);
-    progress.show("writing", written += chunk.length, index.byteLength);
+    written += chunk.length;
+    progress.show("writing", written, index.byteLength, { bytes: written });
   }
 }

@@ -7,6 +7,7 @@ import { type BuildInputError, LimitError } from "../errors.ts";
 import { MAX_VOCAB } from "../index/layout.ts";
 import type { SequenceMatrix } from "../index/rows.ts";
 import { readFully } from "./input.ts";
+import { npyHeader } from "./npy_array.ts";
 import {
   checkSize,
   type NpyFile,
@@ -237,13 +238,6 @@ function noToken(
 
 /** A vector of u32 as a `.npy` file: header, then a view of the values. */
 export function encodeNpy(values: Uint32Array<ArrayBuffer>): Uint8Array[] {
-  const dictionary = `{'descr': '<u4', 'fortran_order': False, 'shape': (${values.length},), }`;
-  // The data starts on a multiple of 64 bytes, after a line feed, as NumPy writes it.
-  const total = Math.ceil((10 + dictionary.length + 1) / 64) * 64;
-  const header = new Uint8Array(total).fill(0x20);
-  const text = `\x93NUMPY\x01\x00\x00\x00${dictionary}`;
-  for (let i = 0; i < text.length; i++) header[i] = text.charCodeAt(i);
-  new DataView(header.buffer).setUint16(8, total - 10, true);
-  header[total - 1] = 0x0a;
-  return [header, new Uint8Array(values.buffer, values.byteOffset, values.byteLength)];
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
+  return [npyHeader("<u4", [values.length]), bytes];
 }

@@ -1,8 +1,7 @@
 /** `verify`: reads a whole index and checks all that can be checked. */
-import { ConstraintIndex } from "../index/constraint_index.ts";
 import { FORMAT_VERSION } from "../index/layout.ts";
-import { indexSource, parseIndexFlags } from "./index_source.ts";
-import { aboutFile } from "./input.ts";
+import { openIndex } from "./index_file.ts";
+import { parseIndexFlags } from "./index_source.ts";
 import { facts, grouped, type Io, ProgressLine } from "./output.ts";
 import { S3_HELP } from "./s3.ts";
 
@@ -41,15 +40,7 @@ export async function verify(args: string[], io: Io): Promise<number> {
   }
   const { argument, name: file, s3, isJson } = flags;
   using progress = new ProgressLine(io);
-  using index = await indexSource(argument, s3).then((source) =>
-    ConstraintIndex.open(source, {
-      verify: true,
-      signal: io.signal,
-      onProgress: (bytes, total) => progress.show("verifying", bytes, total),
-    })
-  ).catch((error) => {
-    throw aboutFile(error, file);
-  });
+  using index = await openIndex(argument, s3, io, progress, true);
   progress[Symbol.dispose]();
   const { digest, size, maxLength, byteLength, filterNames, items } = index;
   const checked = [
