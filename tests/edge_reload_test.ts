@@ -399,22 +399,6 @@ Deno.test("a search that never ends holds its index no longer than its time", as
   assert.equal(await next, B);
 });
 
-Deno.test("compiled filters are kept as long as there is room", async () => {
-  for (const filterBytes of [0, 2 ** 24]) {
-    const store = new Store(first);
-    await using server = served(store, { limits: { filterBytes, concurrency: 8, queue: 100 } });
-    const filters = ["fresh", "adult", { not: "fresh" }, { any: ["de", "adult"] }];
-    const prompts = filters.map((filter, i) => ({ tokens: [i], filter }));
-    const ask = async () => {
-      const request = post("/v1/decode", { prompts, beams: 20, filter: "de" });
-      return (await success(await server.handler(request))).results;
-    };
-    const wanted = await ask();
-    const answers = await Promise.all(Array.from({ length: 20 }, ask));
-    for (const answer of answers) assert.deepEqual(answer, wanted);
-  }
-});
-
 Deno.test("closing ends a load, and waits for searches", async () => {
   const store = new Store(first);
   store.before = () => new Promise(() => {});

@@ -108,7 +108,8 @@ export function levelsToCheck(index: ConstraintIndex, endToken: number | undefin
   return storageOf(index).shape.levels.findLastIndex((level) => mayHold(level, endToken)) + 1;
 }
 
-function mayHold({ tokenMin, tokenCount }: LevelShape, token: number): boolean {
+/** Whether a token lies in the range of a level's tokens; others occur in none of its sequences. */
+export function mayHold({ tokenMin, tokenCount }: LevelShape, token: number): boolean {
   return token >= tokenMin && token < tokenMin + tokenCount;
 }
 

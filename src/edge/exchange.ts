@@ -28,6 +28,8 @@ export interface Exchange {
   signal: AbortSignal;
   background: Background;
   trace: Trace;
+  /** For work that leaves no turn to timers. @throws {Refusal} 504 if it is too late for an answer. */
+  checkTime: () => void;
   /** Whether the body is still coming. */
   isReading?: boolean;
   /** What is being done, for whoever is told of errors. */
@@ -55,16 +57,19 @@ export function json(body: unknown, status = 200): Response {
 /** The body of a request. @throws {Refusal} if it does not fit the schema. */
 export async function bodyOf<S extends Schema>(
   schema: S,
-  { settings: { limits } }: Server,
+  { settings: { limits }, gate }: Server,
   exchange: Exchange,
 ): Promise<OutputOf<S>> {
+  gate.check();
   exchange.isReading = true;
   const bytes = await exchange.trace.phase(
     "body",
     () => readBody(exchange.request, limits.bodyBytes, exchange.signal),
   );
   exchange.isReading = false;
-  return await exchange.trace.phase("parse", () => validated(schema, parseJson(bytes)));
+  const body = await exchange.trace.phase("parse", () => validated(schema, parseJson(bytes)));
+  exchange.checkTime();
+  return body;
 }
 
 /**

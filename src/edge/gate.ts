@@ -44,6 +44,14 @@ export class Gate {
     return this.#waiting.size;
   }
 
+  /** @throws {Refusal} 503 if too many wait already: before a body is read that nobody would look at. */
+  check(): void {
+    this.#sweep();
+    const isFull = this.#running.size >= this.#limits.concurrency &&
+      this.#waiting.size >= this.#limits.queue;
+    if (isFull) throw this.#refuse();
+  }
+
   /**
    * Waits for its turn.
    *

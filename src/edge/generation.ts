@@ -1,8 +1,9 @@
 /** One opened index with all that belongs to it, and who is using it. */
 import { createDecoder, type Decoder } from "../decode/decoder.ts";
-import { checkEndToken } from "../decode/options.ts";
+import { checkEndToken, mayHold } from "../decode/options.ts";
 import { type ErrorFacts, EspalierError } from "../errors.ts";
 import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import type { LevelShape } from "../index/layout.ts";
 import { FilterCache } from "./filters.ts";
 import type { Settings } from "./options.ts";
 
@@ -126,6 +127,23 @@ export function checkFit(tokens: number, { search }: Settings): void {
   throw misfit(
     `Cannot serve the index: it has ${tokens} tokens, and rows of the model ${search.vocabSize} logits`,
     { expected: search.vocabSize, actual: tokens },
+  );
+}
+
+/**
+ * Makes sure that an index that is only seen streaming by can be served: then the one before it is let go of first.
+ *
+ * @throws {EspalierError} with code `"memory-short"` where that cannot be told.
+ */
+export function checkBeforehand(levels: readonly LevelShape[], settings: Settings): void {
+  const { open, decoder, search } = settings;
+  const isUnknown = open?.verify === true || decoder?.backend === "webgpu" ||
+    search?.endToken !== undefined && levels.some((level) => mayHold(level, search.endToken!));
+  if (!isUnknown) return;
+  throw new EspalierError(
+    "memory-short",
+    "Cannot replace the index: two do not fit into memoryBytes, and whether the new one can be served shows only when it is loaded; raise memoryBytes, or take an end token outside the range of its tokens",
+    { expected: settings.memoryBytes },
   );
 }
 

@@ -130,6 +130,7 @@ export function createHandler(options: HandlerOptions): Handler {
     workerContext?: unknown,
   ): Promise<Response> {
     const start = now();
+    const began = performance.now();
     const { pathname } = new URL(request.url);
     const name = Object.hasOwn(ROUTES, pathname) ? pathname : "other";
     const trace = new Trace(now);
@@ -141,6 +142,10 @@ export function createHandler(options: HandlerOptions): Handler {
       signal: end.signal,
       trace,
       background: backgroundOf(context, workerContext),
+      checkTime() {
+        // As the timer counts, whatever `now` says.
+        if (performance.now() - began >= limits.deadlineMs) throw tooLate(limits.deadlineMs);
+      },
       during: "answering",
     };
     let response = await trace.whole(name, () => answer(ROUTES[name], exchange));
@@ -169,6 +174,11 @@ function wrongMethod(actual: string, allow: string): Refusal {
   return new Refusal(405, "wrong-method", message, facts, { allow });
 }
 
+function tooLate(deadlineMs: number): Refusal {
+  const message = `There was no answer within ${deadlineMs} ms`;
+  return new Refusal(504, "deadline", message, { expected: deadlineMs });
+}
+
 /** A signal for the end of a request: its client has gone, or its time is over. */
 function endOf(
   client: AbortSignal | undefined,
@@ -184,7 +194,7 @@ function endOf(
         ? new Refusal(408, "body-late", `The body did not come within ${deadlineMs} ms`, {
           expected,
         })
-        : new Refusal(504, "deadline", `There was no answer within ${deadlineMs} ms`, { expected }),
+        : tooLate(deadlineMs),
     );
   }, deadlineMs);
   client?.addEventListener("abort", leave, { once: true });

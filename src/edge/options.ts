@@ -28,6 +28,8 @@ export interface Limits {
   maskTokens: number;
   /** Bytes of compiled filters that are kept for later requests. Default 16 MiB. */
   filterBytes: number;
+  /** Bytes of compiled filters that one decode request may need at once. Default 16 MiB. Beyond: 422. */
+  requestFilterBytes: number;
   /** Requests that are worked on at a time. Default 4. */
   concurrency: number;
   /** Requests that wait for one of those. Default 16. Beyond: 503 with `Retry-After`. */
@@ -48,6 +50,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   filterTerms: 32,
   maskTokens: 1_000_000,
   filterBytes: 2 ** 24,
+  requestFilterBytes: 2 ** 24,
   concurrency: 4,
   queue: 16,
   deadlineMs: 10_000,
@@ -115,7 +118,9 @@ export interface HandlerOptions {
   revalidateAfterMs?: number;
   /**
    * Memory for indexes. Where an old and a new one do not fit together, the new one is verified as it streams by, and
-   * then takes the place of the old one, while requests wait. Default 96 MiB: what 128 MB leave beside code and requests.
+   * then takes the place of the old one, while requests wait. Where that cannot tell whether it can be served (`verify`
+   * of the structure, a backend that must be WebGPU, an end token inside the range of its tokens) the old one stays.
+   * Default 96 MiB: what 128 MB leave beside code and requests.
    */
   memoryBytes?: number;
   /** How long a load may show no progress before another request begins anew, milliseconds. Default 5000. */
@@ -167,12 +172,19 @@ export function settingsOf(options: HandlerOptions): Settings {
     const key = name as keyof Limits;
     const least = key === "queue" || key === "filterBytes" ? 0 : 1;
     checkNumber(`limits.${name}`, value, least, MOST[key] ?? Number.MAX_SAFE_INTEGER);
+    if (key !== "deadlineMs" && !Number.isInteger(value)) {
+      throw rangeError(`Cannot serve: limits.${name} is ${value}, expected a whole number`, {
+        expected: "a whole number",
+        actual: value,
+      });
+    }
     limits[key] = value;
   }
   const { revalidateAfterMs = 60_000, memoryBytes = 96 * 2 ** 20, takeOverMs = 5000 } = options;
   checkNumber("revalidateAfterMs", revalidateAfterMs, 0, Infinity);
   checkNumber("memoryBytes", memoryBytes, 0, Infinity);
   checkNumber("takeOverMs", takeOverMs, 1, Infinity);
+  checkCors(options.cors);
   const isToken = (token: unknown) => typeof token === "string" && /^[\x21-\x7e]+$/.test(token);
   if (bearerTokens && !(bearerTokens.length > 0 && bearerTokens.every(isToken))) {
     throw typeError("Cannot use bearerTokens: expected at least one, of visible ASCII characters");
@@ -199,6 +211,20 @@ function quiet<Arguments extends unknown[]>(hook?: (...given: Arguments) => void
       // Its own business.
     }
   };
+}
+
+/** A string would be searched for the origin, and then parts of it may ask as well. */
+function checkCors(cors: CorsOptions | undefined): void {
+  if (cors === undefined) return;
+  const { origins, maxAgeSeconds = 0 } = cors;
+  const isList = Array.isArray(origins) && origins.every((origin) => typeof origin === "string");
+  if (origins !== "*" && !isList) {
+    throw typeError(
+      'Cannot serve: cors.origins is no array of origins, such as ["https://shop.example"], nor "*"',
+      { expected: "string[]", actual: typeof origins },
+    );
+  }
+  checkNumber("cors.maxAgeSeconds", maxAgeSeconds, 0, Number.MAX_SAFE_INTEGER);
 }
 
 function checkNumber(name: string, value: number, least: number, most: number): void {

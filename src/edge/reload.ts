@@ -4,7 +4,7 @@ import { ConstraintIndex } from "../index/constraint_index.ts";
 import { checkMetadata, decodeShape } from "../index/header.ts";
 import { sleep } from "../storage/abort.ts";
 import { loadHeader } from "../storage/load.ts";
-import { checkFit, Generation, inAnyRequest, type Lease } from "./generation.ts";
+import { checkBeforehand, checkFit, Generation, inAnyRequest, type Lease } from "./generation.ts";
 import type { LoadResult } from "./metrics.ts";
 import type { Settings } from "./options.ts";
 import { busy } from "./problem.ts";
@@ -176,6 +176,7 @@ export class LeasedIndex {
       this.#retire();
       return this.#install(next);
     }
+    checkBeforehand(decodeShape(header).levels, this.#settings);
     await verifyStream(await source(), {
       ...transfer,
       signal: work.stop.signal,

@@ -40,8 +40,8 @@ async function decode(
   { index, decoder, filters }: Lease,
   factory: ModelFactory,
 ): Promise<Response> {
-  const { limits, search, now } = settings;
-  const { signal, trace } = exchange;
+  const { limits, search, now, onError } = settings;
+  const { signal, trace, checkTime } = exchange;
   const rows = rowsOf("prompts", body.prompts, body.filter, limits.filterTerms);
   const { prompts: _, filter: __, beams, ...asked } = body;
   // What is undefined must not hide a default.
@@ -63,16 +63,14 @@ async function decode(
         ...options,
         batchSize: rows.length,
         beamSize: beams,
-        filter: rows.map(({ filter, field }) =>
-          filter === undefined ? undefined : filters.get(filter, field)
-        ),
+        filter: filters.forRows(rows, limits.requestFilterBytes, checkTime),
         exclude: rows.map(({ exclude }) => exclude),
         signal,
       }));
     const results = await trace.phase("answer", () => resultsOf(index, found));
     return json({ index: index.digest, backend: found.backend, results });
   } finally {
-    await release(served);
+    await release(served).catch((error) => onError(error, "disposing of the model"));
   }
 }
 
@@ -146,10 +144,15 @@ async function makeModel(factory: ModelFactory, prompts: number[][], signal: Abo
 function inTurns(model: Model | GpuModel, now: () => number): Model | GpuModel {
   if (typeof model !== "function") return model;
   let since = now();
+  let last = since;
   return (input) => {
-    if (now() - since < TURN_MS) return model(input);
+    const time = now();
+    // The clock of a Worker stands still until it leaves the turn.
+    const isStill = time === last;
+    last = time;
+    if (!isStill && time - since < TURN_MS) return model(input);
     return new Promise((resolve) => setTimeout(resolve, 0)).then(() => {
-      since = now();
+      since = last = now();
       return model(input);
     });
   };

@@ -7,13 +7,15 @@ export const maskRoute: Route = {
   method: "POST",
   async answer(server, exchange) {
     const { settings: { limits }, schemas } = server;
-    const { trace } = exchange;
+    const { trace, checkTime } = exchange;
     const body = await bodyOf(schemas.mask, server, exchange);
     return await onIndex(server, exchange, ({ index, filters }) =>
       trace.phase("mask", () => {
         let left = limits.maskTokens;
         const rows = rowsOf("prefixes", body.prefixes, body.filter, limits.filterTerms);
         const results = rows.map(({ tokens, filter, field }) => {
+          checkTime();
+          filters.trim();
           const compiled = filter === undefined ? undefined : filters.get(filter, field);
           const allowed = Array.from(index.allowedTokens(tokens, compiled));
           left -= allowed.length;
