@@ -2,8 +2,9 @@
 import { createDecoder, type Decoder } from "../decode/decoder.ts";
 import { checkEndToken, mayHold } from "../decode/options.ts";
 import { type ErrorFacts, EspalierError } from "../errors.ts";
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, releaseMemory, storageOf } from "../index/constraint_index.ts";
 import type { LevelShape } from "../index/layout.ts";
+import type { IndexMemory } from "../index/storage.ts";
 import { FilterCache } from "./filters.ts";
 import type { Settings } from "./options.ts";
 
@@ -26,6 +27,9 @@ export class Generation {
   readonly #now: () => number;
   #isRetired = false;
   #isDisposed = false;
+  /** Whether a request was given up that may still run. */
+  #hasLost = false;
+  #memory: IndexMemory | undefined;
 
   /**
    * Makes an opened index ready to be served; the index is its own from now on, also where this fails.
@@ -70,7 +74,9 @@ export class Generation {
   /** Whether no request uses it. Those that were stopped without an end are given up after their time. */
   get isIdle(): boolean {
     const now = this.#now();
-    for (const lease of this.#leases) if (lease.until <= now) this.#leases.delete(lease);
+    for (const lease of this.#leases) {
+      if (lease.until <= now) this.#hasLost = this.#leases.delete(lease);
+    }
     return this.#leases.size === 0;
   }
 
@@ -103,9 +109,16 @@ export class Generation {
       this.#isDisposed = true;
       this.#filters[Symbol.dispose]();
       this.decoder[Symbol.dispose]();
-      inAnyRequest(() => this.index[Symbol.dispose]());
+      inAnyRequest(() => this.#memory = releaseMemory(this.index));
     }
     return true;
+  }
+
+  /** Its memory, once it is gone, if it is certain that nobody uses that any more. */
+  takeMemory(): IndexMemory | undefined {
+    const memory = this.#hasLost ? undefined : this.#memory;
+    this.#memory = undefined;
+    return memory;
   }
 }
 

@@ -1,7 +1,8 @@
 /** The index that is served: loaded by the first request, looked at again by later ones, replaced without a gap. */
 import { EspalierError } from "../errors.ts";
-import { ConstraintIndex } from "../index/constraint_index.ts";
+import { openIn } from "../index/constraint_index.ts";
 import { checkMetadata, decodeShape } from "../index/header.ts";
+import type { IndexMemory } from "../index/storage.ts";
 import { sleep } from "../storage/abort.ts";
 import { loadHeader } from "../storage/load.ts";
 import { checkBeforehand, checkFit, Generation, inAnyRequest, type Lease } from "./generation.ts";
@@ -46,6 +47,8 @@ export class LeasedIndex {
   #current: Generation | undefined;
   #checkedAt = 0;
   readonly #retired = new Set<Generation>();
+  /** Memory of an index that has gone before its successor came, for that. */
+  #spare: IndexMemory | undefined;
   #work: Work | undefined;
   #failure: LoadFailure | undefined;
   /** Failures ever. */
@@ -127,6 +130,7 @@ export class LeasedIndex {
     if (work) inAnyRequest(() => work.stop.abort(closed()));
     this.#retire();
     while (!this.#collect()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    this.#spare = undefined;
   }
 
   /** Does something about the index. The promise settles with it and never rejects. */
@@ -199,7 +203,10 @@ export class LeasedIndex {
 
   async #open(work: Work): Promise<Generation> {
     const { open, source } = this.#settings;
-    const index = await ConstraintIndex.open(await source(), {
+    const from = await source();
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const index = await openIn(spare, from, {
       ...open,
       progressive: false,
       signal: work.stop.signal,
@@ -207,6 +214,9 @@ export class LeasedIndex {
         this.#advance(work, bytes);
         open?.onProgress?.(bytes, total);
       },
+    }).catch((error) => {
+      if (this.#work === work) this.#spare = spare;
+      throw error;
     });
     // With a cache: its copy is still being made.
     work.background(index.ready.catch(() => {}));
@@ -222,6 +232,7 @@ export class LeasedIndex {
 
   #install(next: Generation): void {
     this.#current = next;
+    this.#spare = undefined;
     this.#changes++;
     this.#found("loaded");
   }
@@ -241,9 +252,13 @@ export class LeasedIndex {
     retired.retire();
   }
 
-  /** Forgets retired indexes that no request uses. @returns whether none is left. */
+  /** Forgets retired indexes that no request uses, but for memory that can be used again. @returns whether none is left. */
   #collect(): boolean {
-    for (const retired of this.#retired) if (retired.collect()) this.#retired.delete(retired);
+    for (const retired of this.#retired) {
+      if (!retired.collect()) continue;
+      this.#retired.delete(retired);
+      if (!this.#current) this.#spare = retired.takeMemory();
+    }
     return this.#retired.size === 0;
   }
 

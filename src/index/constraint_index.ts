@@ -18,7 +18,13 @@ import {
   type Starts,
   tokenBits,
 } from "./layout.ts";
-import { type IndexStorage, reserve, RESULT_BYTES, verifyStructure } from "./storage.ts";
+import {
+  type IndexMemory,
+  type IndexStorage,
+  reserve,
+  RESULT_BYTES,
+  verifyStructure,
+} from "./storage.ts";
 
 /** One level of an index: all allowed prefixes of one length. */
 export interface LevelInfo {
@@ -61,6 +67,7 @@ export interface OpenOptions extends TransferOptions {
 
 let construct: (storage: IndexStorage, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => IndexStorage;
+let release: (index: ConstraintIndex) => IndexMemory | undefined;
 
 /**
  * A set of allowed token sequences. Holds its bytes in one WASM memory, the only copy; give it back with
@@ -116,6 +123,12 @@ export class ConstraintIndex implements Disposable {
   static {
     construct = (storage, stop) => new ConstraintIndex(storage, stop);
     access = (index) => index.#open();
+    release = (index) => {
+      // While it loads, or is copied for a cache, somebody reads or writes.
+      const memory = index.#stop ? undefined : index.#storage;
+      index[Symbol.dispose]();
+      return memory;
+    };
   }
 
   private constructor(storage: IndexStorage, stop?: AbortController) {
@@ -162,55 +175,8 @@ export class ConstraintIndex implements Disposable {
    * `actual`), `"fetch-failed"`, `"read-failed"`, `"stalled"`, `"wrong-range"`, `"timeout"`, `"not-permitted"`.
    * @throws {RangeError} or {TypeError} for options that make no sense; the signal's reason.
    */
-  static async open(source: IndexSource, options: OpenOptions = {}): Promise<ConstraintIndex> {
-    const { wasm, verify, progressive, signal, ...transfer } = options;
-    signal?.throwIfAborted();
-    const stop = new AbortController();
-    const abort = () => stop.abort(signal?.reason);
-    signal?.addEventListener("abort", abort, { once: true });
-    // While the first bytes are on their way.
-    const compiling = wasm ? Promise.resolve(wasm) : compiledModule();
-    compiling.catch(() => {}); // awaited below
-    const early = Promise.withResolvers<ConstraintIndex>();
-    let storage: IndexStorage | undefined;
-    let index: ConstraintIndex | undefined;
-    let ends: number[];
-    const arrived = (length: number) => {
-      const { arrival } = storage!;
-      let { levels } = arrival;
-      while (ends[levels] <= length) levels++;
-      if (levels === arrival.levels) return;
-      if (verify) verifyStructure(storage!, arrival.levels, levels);
-      arrival.reached(levels);
-      if (progressive) early.resolve(index ??= construct(storage!, stop));
-    };
-    const loading = load(source, {
-      ...transfer,
-      signal: stop.signal,
-      digests: verify !== false,
-      checkMetadata,
-      canRestart: () => !index,
-      prepare: async (header) => {
-        const memory = await reserve(decodeShape(header), await compiling, storage);
-        const { heap, data, shape } = memory;
-        const arrival = new Arrival(partCount(shape));
-        storage = { ...memory, header, arrival };
-        ends = endsOfParts(shape);
-        arrived(0); // levels may take no bytes
-        return { view: (offset, length) => heap.u8(data + offset, length), arrived };
-      },
-    }).then(({ header, cached }) => {
-      const { arrival } = storage!;
-      arrived(header.dataByteLength); // levels may take no bytes
-      index ??= construct(storage!, stop);
-      cached.then(() => arrival.end());
-      return index;
-    }).catch((error) => {
-      storage?.arrival.fail(error);
-      throw error;
-    }).finally(() => signal?.removeEventListener("abort", abort));
-    loading.catch(() => {}); // seen here, or in `ready`
-    return await Promise.race([early.promise, loading]);
+  static open(source: IndexSource, options: OpenOptions = {}): Promise<ConstraintIndex> {
+    return openIn(undefined, source, options);
   }
 
   /** Header and data in a new array: a second copy. `toStream` is cheaper. */
@@ -382,6 +348,73 @@ export class ConstraintIndex implements Disposable {
     if (!this.#storage) throw disposed();
     return this.#storage;
   }
+}
+
+/**
+ * Opens an index as {@linkcode ConstraintIndex.open} does, in the memory of one before it that {@linkcode releaseMemory}
+ * gave.
+ */
+export async function openIn(
+  previous: IndexMemory | undefined,
+  source: IndexSource,
+  options: OpenOptions,
+): Promise<ConstraintIndex> {
+  const { wasm, verify, progressive, signal, ...transfer } = options;
+  signal?.throwIfAborted();
+  const stop = new AbortController();
+  const abort = () => stop.abort(signal?.reason);
+  signal?.addEventListener("abort", abort, { once: true });
+  // While the first bytes are on their way.
+  const compiling = wasm ? Promise.resolve(wasm) : compiledModule();
+  compiling.catch(() => {}); // awaited below
+  const early = Promise.withResolvers<ConstraintIndex>();
+  let storage: IndexStorage | undefined;
+  let index: ConstraintIndex | undefined;
+  let ends: number[];
+  const arrived = (length: number) => {
+    const { arrival } = storage!;
+    let { levels } = arrival;
+    while (ends[levels] <= length) levels++;
+    if (levels === arrival.levels) return;
+    if (verify) verifyStructure(storage!, arrival.levels, levels);
+    arrival.reached(levels);
+    if (progressive) early.resolve(index ??= construct(storage!, stop));
+  };
+  const loading = load(source, {
+    ...transfer,
+    signal: stop.signal,
+    digests: verify !== false,
+    checkMetadata,
+    canRestart: () => !index,
+    prepare: async (header) => {
+      const memory = await reserve(decodeShape(header), await compiling, storage ?? previous);
+      const { heap, data, shape } = memory;
+      const arrival = new Arrival(partCount(shape));
+      storage = { ...memory, header, arrival };
+      ends = endsOfParts(shape);
+      arrived(0); // levels may take no bytes
+      return { view: (offset, length) => heap.u8(data + offset, length), arrived };
+    },
+  }).then(({ header, cached }) => {
+    const { arrival } = storage!;
+    arrived(header.dataByteLength); // levels may take no bytes
+    index ??= construct(storage!, stop);
+    cached.then(() => arrival.end());
+    return index;
+  }).catch((error) => {
+    storage?.arrival.fail(error);
+    throw error;
+  }).finally(() => signal?.removeEventListener("abort", abort));
+  loading.catch(() => {}); // seen here, or in `ready`
+  return await Promise.race([early.promise, loading]);
+}
+
+/**
+ * Disposes of an index and gives its memory, for {@linkcode openIn}. Filters and decoders of it must have been disposed of
+ * before: what they hold would be overwritten. Undefined while the memory may still be in use.
+ */
+export function releaseMemory(index: ConstraintIndex): IndexMemory | undefined {
+  return release(index);
 }
 
 function disposed(): EspalierError {

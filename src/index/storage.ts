@@ -34,10 +34,14 @@ export interface IndexStorage extends IndexMemory {
   arrival: Arrival;
 }
 
+/** A memory that is larger by this, or twice as large, is still used again. */
+const SPARE_BYTES = 2 ** 24;
+
 /**
  * Reserves the memory of an index, which is not cleared.
  *
- * @param previous an index that is not wanted any more: its memory is used again, so that there are never two.
+ * @param previous an index that nobody uses any more: its memory is used again, unless it is far too large. Otherwise
+ * there are two until the runtime collects the first, which it does late.
  */
 export async function reserve(
   shape: IndexShape,
@@ -48,11 +52,10 @@ export async function reserve(
   const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
   const scratchBytes = 4 * Math.max(MAX_LENGTH, ...shape.levels.map((level) => level.maxBranch)) +
     RESULT_BYTES;
-  const heap = previous?.heap ??
-    await WasmHeap.create(dataByteLength + tableBytes + scratchBytes + 1024, module);
-  if (previous) {
-    for (const part of [previous.scratch, previous.table, previous.data]) heap.free(part);
-  }
+  const byteLength = dataByteLength + tableBytes + scratchBytes + 1024;
+  const isFit = previous && previous.heap.memory.buffer.byteLength <= 2 * byteLength + SPARE_BYTES;
+  if (isFit) previous.heap.reset();
+  const heap = isFit ? previous.heap : await WasmHeap.create(byteLength, module);
   const data = heap.allocate(dataByteLength);
   const table = heap.allocate(tableBytes);
   const scratch = heap.allocate(scratchBytes);

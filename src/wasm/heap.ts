@@ -68,6 +68,12 @@ export class WasmHeap {
     this.#ranges.give(address);
   }
 
+  /** Gives everything back and detaches all views: nobody may be left who uses the memory. */
+  reset(): void {
+    this.#ranges = new Ranges(aligned(this.exports.heapBase()));
+    this.memory.grow(0);
+  }
+
   /** View of `length` bytes at an address, valid until the memory grows. */
   u8(address: number, length: number): Uint8Array<ArrayBuffer> {
     return new Uint8Array(this.memory.buffer as ArrayBuffer, address, length);

@@ -1,6 +1,7 @@
 /** Cloudflare Workers: the index changes in R2 while requests run, clients leave, and memory stays within its limit. */
 import assert from "node:assert/strict";
 import { createHandler, type ModelFactory } from "../../src/edge/handler.ts";
+import { LONG } from "../support/long.ts";
 import { withServer } from "../storage/servers/programs.ts";
 import { r2Missing } from "../storage/servers/r2.ts";
 import { sidFile } from "../storage/support/indexes.ts";
@@ -88,6 +89,41 @@ await withServer("Workers", r2Missing(), () => {
     );
     assert(wasmBytes >= files[0].length);
     assert(wasmBytes + heapBytes < LIMIT);
+  });
+
+  Deno.test("in workerd an index that leaves no room for another gives it its memory", async () => {
+    const rows = LONG ? 10_000_000 : 1_000_000;
+    const files = [await sidFile(rows), await sidFile(rows, 1)];
+    const wanted = await answersOf(files);
+    const [{ length }] = files;
+    await using worker = await startWorker({
+      options: `revalidateAfterMs: 20, memoryBytes: ${Math.ceil(length * 1.5)}`,
+    });
+    let isOver = false;
+    let served = "";
+    let wasmBytes = 0;
+    await worker.r2.bucket.put(KEY, files[0]);
+    const clients = Array.from({ length: CLIENTS }, async (_, client) => {
+      for (let turn = client; !isOver; turn++) served = await ask(worker, turn % 3, wanted);
+    });
+    const swaps = async () => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const digest = [...wanted.keys()][round % 2];
+        await worker.r2.bucket.put(KEY, files[round % 2]);
+        while (served !== digest) await pause(20);
+        wasmBytes = Math.max(wasmBytes, (await worker.state()).wasmBytes);
+      }
+    };
+    await Promise.all([
+      Promise.race([swaps(), ...clients]).finally(() => isOver = true),
+      ...clients,
+    ]);
+    assert.deepEqual((await worker.state()).errors, []);
+    console.log(
+      `workerd, at most: ${(wasmBytes / 1e6).toFixed(1)} MB of WASM memory for an index of ` +
+        `${(length / 1e6).toFixed(1)} MB`,
+    );
+    assert(wasmBytes >= length && wasmBytes < length + 24e6);
   });
 
   for (
