@@ -240,3 +240,25 @@ Deno.test("a connection that closes stops its search", async () => {
   await new Promise((resolve) => setTimeout(resolve, 20));
   assert.equal(steps, 2);
 });
+
+Deno.test("nothing is left on the signal of a request that has been answered", async () => {
+  const request = post("/v1/mask", { prefixes: [[]] });
+  const { signal } = request;
+  const left = new Set<unknown>();
+  let added = 0;
+  const add = signal.addEventListener.bind(signal);
+  const remove = signal.removeEventListener.bind(signal);
+  signal.addEventListener = (type: string, listener: EventListener) => {
+    added++;
+    left.add(listener);
+    add(type, listener);
+  };
+  signal.removeEventListener = (type: string, listener: EventListener) => {
+    left.delete(listener);
+    remove(type, listener);
+  };
+  await using handler = serve({ index: bytes });
+  await success(await handler(request));
+  assert(added > 0);
+  assert.equal(left.size, 0);
+});

@@ -399,6 +399,62 @@ Deno.test("a search that never ends holds its index no longer than its time", as
   assert.equal(await next, B);
 });
 
+for (
+  const [name, expected] of [
+    ["takes the memory of the old", 1],
+    ["takes the memory of the old, though it had to be fetched again", 1],
+    ["leaves the old its memory while a search may still use that", 2],
+  ] as const
+) {
+  Deno.test(`where memory is short the new index ${name}`, async () => {
+    const memories: WebAssembly.Memory[] = [];
+    const { Memory } = WebAssembly;
+    WebAssembly.Memory = class extends Memory {
+      constructor(descriptor: WebAssembly.MemoryDescriptor) {
+        super(descriptor);
+        memories.push(this);
+      }
+    };
+    try {
+      const isHung = expected === 2;
+      const store = new Store(first);
+      let out: Float32Array | undefined;
+      await using server = served(store, {
+        memoryBytes: 0,
+        limits: { deadlineMs: isHung ? 200 : 60_000 },
+        model: () => (input) => {
+          out = input.out;
+          return isHung ? new Promise(() => {}) : out.fill(0);
+        },
+      });
+      assert.equal(await server.digest(), A);
+      const search = server.handler(post("/v1/decode", { prompts: [[1]], beams: 2 }));
+      await until(() => out !== undefined);
+      await (await search).body?.cancel();
+      if (name.endsWith("again")) {
+        // After the header and the bytes that are only looked at.
+        const broken = store.reads + 3;
+        store.before = (read) => {
+          if (read === broken) throw new TypeError("broken off");
+        };
+      }
+      for (const [bytes, digest] of [[second, B], [third, C]] as const) {
+        store.bytes = bytes;
+        server.clock.skip(1000);
+        await until(async () => {
+          const response = await server.handler(mask());
+          return (await response.json()).index === digest;
+        });
+      }
+      assert.equal(memories.length, expected);
+      // What a model kept of the memory reaches it no more.
+      assert.equal(out!.length > 0, isHung);
+    } finally {
+      WebAssembly.Memory = Memory;
+    }
+  });
+}
+
 Deno.test("closing ends a load, and waits for searches", async () => {
   const store = new Store(first);
   store.before = () => new Promise(() => {});
