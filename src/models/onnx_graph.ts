@@ -1,6 +1,7 @@
 /** ONNX graphs as sessions of onnxruntime-web: opened from where they are, run one at a time. */
 import { BackendError, StorageError, typeError } from "../errors.ts";
 import { safeCause, safeText } from "../storage/redact.ts";
+import { compiledModule } from "../wasm/module.ts";
 import type { GraphInfo, IntType, TensorInfo } from "./onnx_form.ts";
 // An import map does not apply to who imports us by URL: the version is pinned in full, here and below.
 // deno-lint-ignore no-import-prefix
@@ -29,6 +30,8 @@ export interface Graph extends GraphInfo {
 
 /** Loads onnxruntime-web: 3.7 MB for WASM, 6.6 MB with WebGPU. */
 export async function loadOrt(provider: OnnxProvider): Promise<OrtModule> {
+  // Our kernels are wanted soon, and would wait for its much larger code to be compiled: half a second.
+  compiledModule().catch(() => {}); // where that is not allowed, they are given
   const ort: OrtModule = provider === "webgpu"
     // deno-lint-ignore no-import-prefix
     ? await import("npm:onnxruntime-web@1.30.0/webgpu")
