@@ -1,7 +1,8 @@
 /**
  * Compiles `asm/module` to WASM and writes what is generated from it: the layout constants that the
  * AssemblyScript reads, and the module's bytes,
- * for platforms that import .wasm files and as TypeScript for all others. Same sources, same bytes.
+ * for platforms that import .wasm files and as TypeScript for all others. `asm/baselines` becomes the module
+ * of the benches' baselines. Same sources, same bytes.
  *
  * `deno task build:asm` writes; `deno task build:asm --check` compares and fails if something is stale.
  */
@@ -12,6 +13,7 @@ import { BEAM_FIELDS, SEARCH_FIELDS } from "../src/kernels/wasm/search_layout.ts
 const LAYOUT = new URL("./module/layout.gen.ts", import.meta.url);
 const MODULE = new URL("../src/wasm/module.gen.ts", import.meta.url);
 const BINARY = new URL("../src/wasm/module.gen.wasm", import.meta.url);
+const BASELINES = new URL("../bench/baselines/module.gen.wasm", import.meta.url);
 
 function layoutSource(): string {
   const words = (fields: readonly string[]) =>
@@ -32,7 +34,9 @@ function layoutSource(): string {
   ].join("\n");
 }
 
-async function compile(layout: string): Promise<Uint8Array> {
+/** The WASM of a folder beside this file; `layout` is read in place of the module's layout file. */
+async function compile(folder: string, layout: string): Promise<Uint8Array> {
+  const base = new URL(`./${folder}/`, import.meta.url);
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main([
     "index.ts",
@@ -55,9 +59,10 @@ async function compile(layout: string): Promise<Uint8Array> {
     "65536",
   ], {
     readFile(name: string) {
-      if (name === "layout.gen.ts") return layout;
+      const file = new URL(name, base);
+      if (file.href === LAYOUT.href) return layout;
       try {
-        return Deno.readTextFileSync(new URL(`./module/${name}`, import.meta.url));
+        return Deno.readTextFileSync(file);
       } catch {
         return null;
       }
@@ -67,7 +72,7 @@ async function compile(layout: string): Promise<Uint8Array> {
     },
     listFiles: () => [],
   });
-  if (error || !binary) throw new Error(`Cannot compile asm/module:\n${stderr}`);
+  if (error || !binary) throw new Error(`Cannot compile asm/${folder}:\n${stderr}`);
   return binary;
 }
 
@@ -84,12 +89,13 @@ function moduleSource(binary: Uint8Array): string {
 }
 
 const layout = layoutSource();
-const binary = await compile(layout);
+const binary = await compile("module", layout);
 const encode = (text: string) => new TextEncoder().encode(text);
 const outputs: [URL, Uint8Array][] = [
   [LAYOUT, encode(layout)],
   [MODULE, encode(moduleSource(binary))],
   [BINARY, binary],
+  [BASELINES, await compile("baselines", layout)],
 ];
 const isCheck = Deno.args.includes("--check");
 for (const [url, bytes] of outputs) {

@@ -29,13 +29,20 @@ export interface Method extends Disposable {
 
 /** One search: for each step fill `logits`, then `advance`. */
 export interface MethodSearch extends Disposable {
-  /** [rows, V] of the coming step, the method's own memory; rows = B at step 0, then B·M. Read afresh each step. */
+  /**
+   * [rows, V] of the coming step, the method's own memory; rows = B at step 0, then B·M. Read afresh each step, and
+   * written in full: rows without a live beam are not looked at.
+   */
   logits(): Float32Array;
   /**
    * Log-softmax, mask, the best M of each batch row, their states: what stands between two calls of a model.
-   * Ties: lower parent row, then lower token. With fewer than M candidates the rest are dead.
+   * Ties: lower parent row, then lower token. With fewer than M candidates the rest are dead. NaN and -infinity are
+   * no candidates; +infinity must not occur.
    */
   advance(): void;
-  /** Copies of the beams: sequences [B, M, steps done], scores [B, M], live beams per batch row [B]. */
+  /**
+   * Copies of the beams after one step or more: sequences [B, M, steps done], scores [B, M], live beams per batch
+   * row [B]. Dead beams stand last, with score -infinity and tokens 0xFFFFFFFF.
+   */
   beams(): { sequences: Uint32Array; scores: Float32Array; counts: Uint32Array };
 }

@@ -1,0 +1,145 @@
+// Parallel prefix verification: binary search over the sorted sequences for every token of every beam, or for its
+// best few. A beam's state is the range of rows that begin with its prefix. Rows are kept by column: a step
+// compares one column.
+import { enter, leave } from "../module/select";
+import {
+  above,
+  beginBatch,
+  beginPlain,
+  beginRow,
+  endBatch,
+  inputOf,
+  limit,
+  logitsOf,
+  offer,
+  outputOf,
+  rowsOf,
+  Search,
+  tokenOf,
+} from "./search";
+
+/** First row of [low, high) whose token is not below `token`. */
+function lowerBound<T>(column: usize, low: u32, high: u32, token: u32): u32 {
+  let at = low;
+  let size = high - low;
+  if (size == 0) return at;
+  while (size > 1) {
+    const half = size >> 1;
+    at += <u32>load<T>(column + <usize>(at + half - 1) * sizeof<T>()) < token ? half : 0;
+    size -= half;
+  }
+  return at + u32(<u32>load<T>(column + <usize>at * sizeof<T>()) < token);
+}
+
+/** Offers a token if it is the one of a row. */
+// @ts-ignore: decorator
+@inline
+function verify<T>(column: usize, row: u32, high: u32, token: u32, logits: usize): void {
+  if (row >= high || <u32>load<T>(column + <usize>row * sizeof<T>()) != token) return;
+  const x = load<f32>(logits + (token << 2));
+  if (x > limit) offer(x, token, row);
+}
+
+/**
+ * All tokens. Four searches run side by side: they halve the same range, and wait for no other's load. The range
+ * begins where the four before ended, and is doubled until it holds all.
+ */
+function scanAll<T>(column: usize, low: u32, high: u32, vocab: u32, logits: usize): void {
+  let token: u32 = 0;
+  for (; token + 4 <= vocab; token += 4) {
+    let size: u32 = 1;
+    while (
+      size < high - low &&
+      <u32>load<T>(column + <usize>(low + size - 1) * sizeof<T>()) < token + 3
+    ) size <<= 1;
+    size = min(size, high - low);
+    let a = column + <usize>low * sizeof<T>();
+    let b = a;
+    let c = a;
+    let d = a;
+    while (size > 1) {
+      const half = <usize>(size >> 1) * sizeof<T>();
+      const last = half - sizeof<T>();
+      a = <u32>load<T>(a + last) < token ? a + half : a;
+      b = <u32>load<T>(b + last) < token + 1 ? b + half : b;
+      c = <u32>load<T>(c + last) < token + 2 ? c + half : c;
+      d = <u32>load<T>(d + last) < token + 3 ? d + half : d;
+      size -= size >> 1;
+    }
+    a += usize(<u32>load<T>(a) < token) * sizeof<T>();
+    b += usize(<u32>load<T>(b) < token + 1) * sizeof<T>();
+    c += usize(<u32>load<T>(c) < token + 2) * sizeof<T>();
+    d += usize(<u32>load<T>(d) < token + 3) * sizeof<T>();
+    verify<T>(column, <u32>((a - column) / sizeof<T>()), high, token, logits);
+    verify<T>(column, <u32>((b - column) / sizeof<T>()), high, token + 1, logits);
+    verify<T>(column, <u32>((c - column) / sizeof<T>()), high, token + 2, logits);
+    verify<T>(column, <u32>((d - column) / sizeof<T>()), high, token + 3, logits);
+    // At the last row at the latest: a range is never empty.
+    low = min(<u32>((d - column) / sizeof<T>()), high - 1);
+  }
+  for (; token < vocab; ++token) {
+    verify<T>(column, lowerBound<T>(column, low, high, token), high, token, logits);
+  }
+}
+
+/** The best `cut` logits of a row, sorted, in the row buffer; returns how many there are. */
+function best(s: Search, logits: usize, cut: u32): u32 {
+  enter(s.rowBuffer, cut, s.rowBufferSize);
+  beginPlain();
+  const vocab = s.vocab;
+  for (let first: u32 = 0; first < vocab; first += 32) {
+    let word = above(logits + (first << 2), f32x4.splat(limit));
+    if (first + 32 > vocab) word &= (1 << (vocab - first)) - 1;
+    while (word != 0) {
+      const token = first + ctz<u32>(word);
+      word &= word - 1;
+      offer(load<f32>(logits + (token << 2)), token, 0);
+    }
+  }
+  return leave();
+}
+
+function step<T>(s: Search, step: u32, column: usize, rows: u32, cut: u32): void {
+  const beams = rowsOf(s, step);
+  for (let batch: u32 = 0; batch < s.batches; ++batch) {
+    beginBatch(s);
+    for (let beam: u32 = 0; beam < beams; ++beam) {
+      const input = inputOf(s, step, batch, beam);
+      const logits = logitsOf(s, step, batch, beam);
+      const low = step == 0 ? 0 : load<u32>(s.states + input);
+      const high = step == 0 ? rows : load<u32>(s.ends + input);
+      if (cut == 0) {
+        if (beginRow(s, input, beam, logits)) scanAll<T>(column, low, high, s.vocab, logits);
+        continue;
+      }
+      // Before the row is begun: a selection within it has scores of its own.
+      const count = load<f32>(s.scores + input) > -Infinity ? best(s, logits, cut) : 0;
+      if (!beginRow(s, input, beam, logits)) continue;
+      for (let i: u32 = 0; i < count; ++i) {
+        const token = tokenOf(load<u64>(s.rowBuffer + (i << 4)));
+        if (!(load<f32>(logits + (token << 2)) > limit)) break;
+        verify<T>(column, lowerBound<T>(column, low, high, token), high, token, logits);
+      }
+    }
+    const found = endBatch(s, step, batch);
+    const history = (step * s.batches + batch) * s.beams << 2;
+    const output = outputOf(s, step, batch, 0);
+    for (let i: u32 = 0; i < found; ++i) {
+      const parent = inputOf(s, step, 0, load<u32>(s.parents + history + (i << 2)));
+      const high = step == 0 ? rows : load<u32>(s.ends + parent);
+      const token = load<u32>(s.tokens + history + (i << 2));
+      const low = load<u32>(s.states + output + (i << 2));
+      store<u32>(s.ends + output + (i << 2), lowerBound<T>(column, low, high, token + 1));
+    }
+  }
+}
+
+/** One step over all rows: `column` holds the tokens of the level, `cut` tokens of a row are tested, 0 = all. */
+export function stepPpv16(s: Search, at: u32, column: usize, rows: u32, cut: u32): void {
+  step<u16>(s, at, column, rows, cut);
+}
+
+/** The same for tokens of 32 bits. */
+export function stepPpv32(s: Search, at: u32, column: usize, rows: u32, cut: u32): void {
+  step<u32>(s, at, column, rows, cut);
+}
