@@ -212,3 +212,24 @@ Deno.test("options that would open a door, or close all, are refused", () => {
   assert.throws(() => serve({ index, cors: { origins: [], maxAgeSeconds: -1 } }), RangeError);
   assert.throws(() => serve({ index, limits: { beams: 1.5 } }), /limits.beams is 1.5/);
 });
+
+Deno.test("what fails is printed unless somebody is told", async () => {
+  const printed: unknown[][] = [];
+  const { error } = console;
+  console.error = (...values) => printed.push(values);
+  try {
+    await using handler = serve({
+      index: new Store(bytes),
+      model: () => {
+        throw new Error("no such model");
+      },
+      onError: undefined,
+    });
+    const refused = await handler(post("/v1/decode", { prompts: [[1]], beams: 2 }));
+    assert(!(await refused.text()).includes("no such model"));
+  } finally {
+    console.error = error;
+  }
+  assert.equal(printed.length, 1);
+  assert.match(String(printed[0]), /while making the model.*no such model/);
+});

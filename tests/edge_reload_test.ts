@@ -226,8 +226,8 @@ Deno.test("a bad new index is refused, shown, and tried again with pauses", asyn
       assert.equal(status.ready, true);
       assert.equal(status.index.digest, A);
       assert.deepEqual(
-        { ...status.lastError, secondsAgo: 0 },
-        { code, attempts: 1, secondsAgo: 0, ...digest && { digest } },
+        { ...status.lastError, secondsAgo: 0, retryInSeconds: 0 },
+        { code, attempts: 1, secondsAgo: 0, retryInSeconds: 0, ...digest && { digest } },
       );
       assert.equal(told.length, 1);
       // Not before the pause is over.

@@ -202,14 +202,14 @@ Deno.test("what does not fit the schema is named", async () => {
   await using handler = serve({ index: bytes });
   const nested = (depth: number): unknown => depth === 0 ? "fresh" : { not: nested(depth - 1) };
   const cases: [body: unknown, field: string, expected?: unknown][] = [
-    [[], "/prompts"],
+    [[], "", "Object"],
     [null, ""],
     [5, ""],
     [{}, "/prompts"],
-    [{ prompts: [] }, "/prompts"],
+    [{ prompts: [] }, "/prompts", "at least 1 elements"],
     [{ prompts: new Array(17).fill([1]) }, "/prompts"],
     [{ prompts: "no" }, "/prompts"],
-    [{ prompts: [[1, 2.5]] }, "/prompts/0/1"],
+    [{ prompts: [[1, 2.5]] }, "/prompts/0/1", "a whole number"],
     [{ prompts: [[1], [-1]] }, "/prompts/1/0"],
     [{ prompts: [[2 ** 31]] }, "/prompts/0/0"],
     [{ prompts: [{}] }, "/prompts/0/tokens"],
@@ -218,7 +218,7 @@ Deno.test("what does not fit the schema is named", async () => {
     [{ prompts: [new Array(4097).fill(1)] }, "/prompts/0"],
     [{ prompts: [3] }, "/prompts/0"],
     [{ prompts, beams: 0 }, "/beams"],
-    [{ prompts, beams: 129 }, "/beams"],
+    [{ prompts, beams: 129 }, "/beams", "at most 128"],
     [{ prompts, beams: null }, "/beams"],
     [{ prompts, beem: 3 }, "/beem", "no such field"],
     [{ prompts, "a/b~c": 3 }, "/a~1b~0c"],

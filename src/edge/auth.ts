@@ -14,7 +14,10 @@ export class Auth {
   /** @throws {Refusal} 401. */
   async check(request: Request): Promise<void> {
     const given = request.headers.get("authorization")?.match(/^bearer +(\S+) *$/i)?.[1];
-    if (given === undefined) throw refused("missing-token", "Bearer");
+    if (given === undefined) {
+      const message = "This needs a bearer token: send Authorization: Bearer …";
+      throw refused("missing-token", message, "Bearer");
+    }
     const digests = this.#digests ??= await Promise.all(this.#tokens.map(digest));
     const actual = await digest(given);
     // All bytes of all tokens are looked at, whatever they hold.
@@ -24,7 +27,9 @@ export class Auth {
       for (let i = 0; i < expected.length; i++) difference |= expected[i] ^ actual[i];
       isKnown |= Number(difference === 0);
     }
-    if (!isKnown) throw refused("wrong-token", 'Bearer error="invalid_token"');
+    if (!isKnown) {
+      throw refused("wrong-token", "The bearer token is not known", 'Bearer error="invalid_token"');
+    }
   }
 }
 
@@ -32,12 +37,6 @@ async function digest(text: string): Promise<Uint8Array> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
 }
 
-function refused(code: string, challenge: string): Refusal {
-  return new Refusal(
-    401,
-    code,
-    "This needs a bearer token: send Authorization: Bearer …",
-    {},
-    { "www-authenticate": challenge },
-  );
+function refused(code: string, message: string, challenge: string): Refusal {
+  return new Refusal(401, code, message, {}, { "www-authenticate": challenge });
 }

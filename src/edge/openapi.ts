@@ -58,6 +58,7 @@ const ANSWERS = {
       code: v.string(),
       attempts: count,
       secondsAgo: v.number(),
+      retryInSeconds: v.number(),
       digest: v.optional(digest),
     })),
   }),

@@ -131,7 +131,10 @@ export interface HandlerOptions {
   openMetrics?: boolean;
   /** Which sites may ask from a browser. Default: none. */
   cors?: CorsOptions;
-  /** Told what failed: models, reloads, and what answers hide behind status 500. Nothing is printed by default. */
+  /**
+   * Told what failed: models, reloads, and what answers hide behind status 500. Default: `console.error`. Messages hold
+   * no passwords, keys or signatures of addresses.
+   */
   onError?: (error: unknown, during: string) => void;
   /** Told about each request. */
   log?: (entry: LogEntry) => void;
@@ -197,9 +200,13 @@ export function settingsOf(options: HandlerOptions): Settings {
     memoryBytes,
     takeOverMs,
     now: options.now ?? (() => performance.now()),
-    onError: quiet(onError),
+    onError: quiet(onError ?? printError),
     log: options.log && quiet(options.log),
   };
+}
+
+function printError(error: unknown, during: string): void {
+  console.error(`Espalier failed while ${during}:`, error);
 }
 
 /** A hook that fails changes no answer. */

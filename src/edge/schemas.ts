@@ -121,26 +121,48 @@ export type MaskRequest = v.InferOutput<RequestSchemas["mask"]>;
  * @throws {Refusal} 400, naming the first field that does not.
  */
 export function validated<S extends Schema>(schema: S, body: unknown): OutputOf<S> {
+  if (Array.isArray(body)) throw misfit("", "Object", "Array", body);
   const { success, output, issues } = v.safeParse(schema, body, { abortEarly: true });
   if (success) return output;
   const { issue, path } = innermost(issues[0]);
   const field = path.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
-  throw new Refusal(400, "invalid-request", `${field || "The body"}: ${messageOf(issue)}`, {
+  throw misfit(field, wantedBy(issue), issue.received, issue.input);
+}
+
+function misfit(field: string, expected: string, received: string, actual: unknown): Refusal {
+  const isMissing = actual === undefined;
+  const found = received.length > 100 ? `${received.slice(0, 100)}…` : received;
+  let what = `expected ${expected}, got ${found}`;
+  if (isMissing) what = "it is missing";
+  else if (expected === UNKNOWN) what = "there is no such field";
+  return new Refusal(400, "invalid-request", `${field || "The body"}: ${what}`, {
     field,
-    expected: issue.expected === "never" ? "no such field" : issue.expected,
-    actual: issue.input,
+    expected: isMissing ? undefined : expected,
+    actual,
   });
 }
 
+/** What is expected where a field is that no schema has. */
+const UNKNOWN = "no such field";
+
 type Issue = v.BaseIssue<unknown>;
 
-function messageOf({ expected, received, type, requirement }: Issue): string {
-  if (expected === "never") return "there is no such field";
-  if (received === "undefined") return "it is missing";
-  const wanted = expected ?? (type === "integer" ? "a whole number" : String(requirement ?? type));
-  return `expected ${wanted}, got ${
-    received.length > 100 ? `${received.slice(0, 100)}…` : received
-  }`;
+function wantedBy({ expected, type, requirement }: Issue): string {
+  if (expected === "never") return UNKNOWN;
+  switch (type) {
+    case "integer":
+      return "a whole number";
+    case "min_length":
+      return `at least ${requirement} elements`;
+    case "max_length":
+      return `at most ${requirement} elements`;
+    case "min_value":
+      return `at least ${requirement}`;
+    case "max_value":
+      return `at most ${requirement}`;
+    default:
+      return expected ?? type;
+  }
 }
 
 /** Of the alternatives of a union, the issue of the one that was meant: which fits the kind of the value. */

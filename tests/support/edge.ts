@@ -76,9 +76,9 @@ export class Clock {
   }
 }
 
-/** A handler on the CPU, so that no GPU is looked for. */
+/** A handler on the CPU, so that no GPU is looked for, that prints nothing. */
 export function serve(options: Partial<HandlerOptions> & Pick<HandlerOptions, "index">): Handler {
-  return createHandler({ model, decoder: { backend: "wasm" }, ...options });
+  return createHandler({ model, decoder: { backend: "wasm" }, onError: () => {}, ...options });
 }
 
 /** A request with a JSON body. */

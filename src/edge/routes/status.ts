@@ -36,6 +36,7 @@ export const readyRoute: Route = {
         code: failure.code,
         attempts: failure.attempts,
         secondsAgo: seconds(failure.at),
+        retryInSeconds: Math.max(0, failure.nextAt - now()) / 1000,
         digest: failure.digest,
       },
     };
