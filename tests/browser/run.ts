@@ -49,6 +49,7 @@ const browser = await chromium.launch({
 let passed = 0;
 let failed = 0;
 const done = Promise.withResolvers<string>();
+browser.on("disconnected", () => done.reject(new Error("Chromium has ended")));
 const tab = await browser.newPage();
 tab.on("pageerror", (error: Error) => done.reject(error));
 tab.on("console", (message: { text(): string }) => console.log(`  ${message.text()}`));
@@ -58,8 +59,8 @@ await tab.exposeFunction("report", (name: string, error: string | null, ms: numb
   console.log(`${name} ... ${error === null ? "ok" : `FAILED\n${error}`} (${Math.round(ms)}ms)`);
 });
 await tab.exposeFunction("finish", (adapter: string) => done.resolve(adapter));
-await tab.goto(`http://127.0.0.1:${server.addr.port}/?store=${encodeURIComponent(store.url)}`);
 try {
+  await tab.goto(`http://127.0.0.1:${server.addr.port}/?store=${encodeURIComponent(store.url)}`);
   const adapter = await done.promise;
   console.log(`\nChromium ${browser.version()}, adapter ${adapter}`);
 } catch (error) {
