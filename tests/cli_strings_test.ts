@@ -214,7 +214,7 @@ Deno.test("Strings that cannot be spelt are refused by file and line, and nothin
 
 Deno.test("Tables are not taken for text", async () => {
   await using folder = await Folder.create();
-  for (const [name, advice] of [["x.json", "jq -c"], ["x.csv", "--format text"]]) {
+  for (const [name, advice] of [["x.json", "jq -c"], ["x.csv", "--column, or give --format"]]) {
     const input = await folder.write(name, '["a"]\n');
     const args = ["build", input, "-o", folder.at("x.st"), "--tokenizer", "bytes"];
     const { code, err } = await cli(args);
@@ -234,10 +234,14 @@ Deno.test("Flags that do not go together are refused", async () => {
     [["--tokenizer", "bytes", "--vocab", "300"], /Expected --vocab or --tokenizer/],
     [["--tokenizer", "bytes", "--format", "npy"], /Expected --format text or jsonl/],
     [["--tokenizer", "bytes", "--variants", "camel"], /found "camel"/],
-    [["--tokenizer", "bytes", "--ids", "--items", "y"], /Expected --ids or --items/],
-    [["--tokenizer", "bytes", "--memory", "1GB"], /strings are sorted in memory/],
-    [["--variants", "space"], /Expected --tokenizer beside --variants and --ids/],
-    [["--ids"], /Expected --tokenizer beside --variants and --ids/],
+    [["--tokenizer", "bytes", "--ids", "--items", "y"], /Expected --ids or other ids/],
+    [["--variants", "space"], /Expected --tokenizer beside --column, --variants and --ids/],
+    [["--ids"], /Expected --tokenizer beside --column, --variants and --ids/],
+    [["--column", "name"], /Expected --tokenizer beside --column, --variants and --ids/],
+    [["--tokenizer", "bytes", "--sequence", "name"], /Expected --column COLUMN/],
+    [["--tokenizer", "bytes", "--item-column", "id"], /or --column COLUMN beside --item-column/],
+    [["--tokenizer", "bytes", "--column", "a", "--columns", "b"], /found more than one/],
+    [["--tokenizer", "bytes", "--column", "a", "--ids", "--item-column", "b"], /other ids/],
   ];
   await using folder = await Folder.create();
   const input = await folder.write("names.txt", "a\n");

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { nearest } from "../src/cli/columns.ts";
 import { requireSpace } from "../src/cli/sort_on_disk.ts";
 import { cli, Folder } from "./support/cli.ts";
-import { npyMatrix, parquetLevels, parquetLists } from "./support/tables.ts";
+import { npyMatrix, parquetLevels, parquetLists, parquetStrings } from "./support/tables.ts";
 
 /** Runs a build that fails; returns its error, and makes sure that nothing is left. */
 async function failing(name: string, content: string | Uint8Array, ...flags: string[]) {
@@ -22,6 +22,7 @@ async function failing(name: string, content: string | Uint8Array, ...flags: str
 
 const ROWS = [[1, 2], [3, 4], [5, 6]];
 const LISTS = parquetLists(ROWS, { ids: [1n, 2n, 3n] });
+const WIDE = parquetLists(ROWS, {}, 7, "INT64");
 const LEVELS = parquetLevels(ROWS, {}, "INT32");
 
 Deno.test("A column that is not there: the error lists those that are, and near ones", async () => {
@@ -73,6 +74,8 @@ Deno.test("What is no token is named with file, row, column and position", async
     ["x.jsonl", '{"s":[1]}\n\n[1]\n', ["--sequence", "s"], 1, NaN, /line 3: .*object.* an array/],
     ["x.jsonl", '{"s":[1,1.5]}\n', ["--sequence", "s"], 0, 1, /line 1, column "s": .* 1\.5 at/],
     ["x.parquet", LISTS, ["--sequence", "id"], 0, NaN, /, row 0, column "id": expected a list/],
+    ["x.parquet", WIDE, ["--columns", "sid"], 0, 0, /an integer, found a list, \["1","2"\]/],
+    ["x.csv", "a\n3.0\n3.5\n", ["--columns", "a"], 1, 0, /line 3, .* found the string "3\.5"/],
   ];
   for (const [name, content, flags, row, column, message] of cases) {
     const error = await failing(name, content, ...flags);
@@ -117,6 +120,9 @@ Deno.test("The row of an error is that of its file, of many", async () => {
     2,
   ]);
   assert.match(unsorted.message, /b\.npy, row 2: .*row 4 comes before row 3/);
+  const lines = await failing("x.jsonl", "[1]\n\n[3]\n[2]\n", "--sorted", "--vocab", "9");
+  assert.deepEqual([lines.code, lines.row], ["unsorted", 2]);
+  assert.match(lines.message, /^, line 4: .*row 2 comes before row 1/);
 });
 
 Deno.test("Ids and flags that are none are named with file, row and column", async () => {
@@ -131,6 +137,7 @@ Deno.test("Ids and flags that are none are named with file, row and column", asy
   assert.deepEqual(await item("1", "9007199254740993"), ["bad-item", 1]);
   assert.deepEqual(await item('"a"', "1"), ["bad-item", 1]);
   assert.deepEqual(await item("1", '"a"'), ["bad-item", 1]);
+  assert.deepEqual(await item('"1"', '""'), ["bad-item", 1]);
   const flag = await failing(
     "x.csv",
     "a,f\n1,1\n2,\n",
@@ -154,17 +161,53 @@ Deno.test("Damaged tables are errors with the file's name", async () => {
   assert.equal((await csv('a,b\n1,"2\n')).code, "bad-csv");
   assert.equal((await csv(`a,b\n1,${"2".repeat(2 ** 21)}\n`)).code, "bad-csv");
   assert.equal((await csv("1,2\n3,4\n")).code, "no-header");
-  assert.equal((await csv("a,a\n3,4\n")).code, "no-header");
+  const twice = await csv("a,a\n3,4\n");
+  assert.equal(twice.code, "no-header");
+  assert.match(twice.message, /, line 1: .*found "a" twice; name each column once$/);
+  assert.match((await csv("a;b\n3;4\n")).message, /, line 1: .*"a;b"; write it .* commas$/);
+  assert.match((await csv("a\tb\n3\t4\n")).message, /; give --format tsv$/);
   assert.equal((await csv("")).code, "empty-set");
   assert.equal((await csv("a,b\n")).code, "empty-set");
+});
+
+Deno.test("A column that a pattern means and the first line of JSON lacks is not lost", async () => {
+  const content = '{"c0": 1, "c1": 2, "x": 1}\n{"c0": 1, "y": 1}\n{"c0": 1, "c1": 2, "c2": 3}\n';
+  const error = await failing("x.jsonl", content, "--columns", "c*");
+  assert.deepEqual([error.code, error.row, error.actual], ["late-column", 2, "c2"]);
+  assert.match(error.message, /^, line 3: .*found "c2"; put null there/);
+});
+
+Deno.test("Text that is no UTF-8 is refused, wherever it stands", async () => {
+  const latin1 = (text: string) => Uint8Array.from(text, (character) => character.charCodeAt(0));
+  const flags = ["--columns", "a", "--item-column", "id"];
+  const long = "7,x\n".repeat(50_000);
+  const cases: [string, Uint8Array][] = [
+    ["x.csv", latin1("a,id\n1,caf\xe9\n")],
+    ["x.csv", latin1(`a,id\n${long}1,caf\xe9`)],
+    ["x.tsv", latin1("a\tid\n1\tab\n2\t\xe9")],
+    ["x.jsonl", latin1('{"a": 1, "id": "x"}\n{"a": 1, "id": "caf\xe9"}\n')],
+  ];
+  for (const [name, content] of cases) {
+    const error = await failing(name, content, ...flags);
+    assert.equal(error.code, "not-utf-8", error.message);
+    assert.match(error.message, /^: expected UTF-8, found other bytes behind line \d+; convert/);
+  }
+  const bytes = parquetStrings({ a: ["1"], id: ["café"] });
+  bytes[bytes.findIndex((byte, i) => byte === 0xc3 && bytes[i + 1] === 0xa9)] = 0xff;
+  const error = await failing("x.parquet", bytes, ...flags);
+  assert.equal(error.code, "bad-parquet");
+  assert.match(error.message, /^, column "id": .*a string that is no UTF-8/);
 });
 
 Deno.test("Wrong flags for columns are wrong usage", async () => {
   const build = ["build", "a.csv", "-o", "x"];
   const wrong: [string[], RegExp][] = [
-    [["--sequence", "a", "--columns", "b"], /Expected --sequence or --columns, found both/],
+    [
+      ["--sequence", "a", "--columns", "b"],
+      /Expected --sequence, --columns or --column, found more than one/,
+    ],
     [["--columns", "a,,b"], /Expected --columns A,B,C, found "a,,b"/],
-    [["--item-column", "a"], /Expected --sequence COLUMN or --columns/],
+    [["--item-column", "a"], /Expected --sequence COLUMN, --columns A,B,C or --column COLUMN/],
     [["--filter-column", "a"], /Expected --filter-column NAME=COLUMN/],
     [["--sequence", "a", "--items", "f", "--item-column", "b"], /found both/],
     [

@@ -10,7 +10,7 @@ import { cli, Folder } from "./support/cli.ts";
 import { runs } from "./support/long.ts";
 import { Random } from "./support/models.ts";
 import { rowSets } from "./support/sets.ts";
-import { FORMS, npyMatrix, parquetLists } from "./support/tables.ts";
+import { FORMS, npyMatrix, parquetLists, parquetStrings } from "./support/tables.ts";
 
 async function bytesOf(rows: number[][], options: BuildOptions): Promise<Uint8Array> {
   using index = await buildIndex(rows, options);
@@ -117,7 +117,7 @@ Deno.test("Standard input takes CSV, too", async () => {
   await using folder = await Folder.create();
   const out = folder.at("x");
   const args = ["build", "-", "-o", out, "--vocab", "9", "--format", "csv", "--columns", "b,a"];
-  const { code, err } = await cli(args, { stdin: "a,b\n1,2\n3,4\n" });
+  const { code, err } = await cli(args, { stdin: "a, b \n1,2\n3, 4.0\n" });
   assert.deepEqual([code, err], [0, ""]);
   assert.deepEqual(await Deno.readFile(out), await bytesOf([[2, 1], [4, 3]], { vocabSize: 9 }));
 });
@@ -148,6 +148,7 @@ Deno.test("Every example of the help has flags that exist", async () => {
   await folder.write("items-1.parquet", parquetLists(rows, beside));
   await folder.write("items.csv", "c0,c1,c2\n1,2,3\n4,5,6\n");
   await folder.write("names.txt", "react\n");
+  await folder.write("products.parquet", parquetStrings({ name: ["react"], id: [7n] }));
   Deno.chdir(folder.path);
   try {
     for (const command of commands) {

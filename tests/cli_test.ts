@@ -186,7 +186,7 @@ Deno.test("A file of which the writing fails does not appear", async () => {
     await using file = await WholeFile.create(path);
     await file.write(new Uint8Array(100));
     assert.equal((await folder.names()).length, 2);
-    assert.match((await folder.names())[0], /^\.x\.st\.[0-9a-f]{8}\.tmp$/);
+    assert.match((await folder.names())[0], /^\.x\.st\.espalier-[0-9a-f]{8}\.tmp$/);
     throw new Error("no more space");
   }, /no more space/);
   assert.deepEqual(await folder.names(), ["x.st"]);

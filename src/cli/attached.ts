@@ -2,7 +2,7 @@
 import { BuildInputError, type ErrorFacts } from "../errors.ts";
 import type { FilterValues, ItemIds } from "../index/build.ts";
 import { lookAt, openFile } from "./input.ts";
-import { excerpt } from "./jsonl.ts";
+import { excerpt, notUtf8 } from "./jsonl.ts";
 import { readLines } from "./lines.ts";
 import { readNpyVector } from "./npy_vector.ts";
 import type { Io, ProgressLine } from "./output.ts";
@@ -118,22 +118,12 @@ async function forEachLine(
       at++;
       return refuse(`${characters} characters without an end`, { actual: characters });
     },
-    isStrict: true,
+    notUtf8: () => notUtf8(path, at),
     signal,
   });
-  try {
-    for await (const line of lines) {
-      at++;
-      visit(line, (row) => refuse(excerpt(line), { row, actual: line }));
-      progress.show("reading line", at);
-    }
-  } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause;
-    throw new BuildInputError(
-      "not-utf-8",
-      `${path}: expected UTF-8, found other bytes behind line ${at}; convert the file`,
-      { file: path, expected: "UTF-8" },
-      { cause },
-    );
+  for await (const line of lines) {
+    at++;
+    visit(line, (row) => refuse(excerpt(line), { row, actual: line }));
+    progress.show("reading line", at);
   }
 }

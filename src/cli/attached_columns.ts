@@ -70,7 +70,8 @@ class ItemColumn {
       this.#areNumbers ||= !isText;
       return;
     }
-    if (!isText || this.#areNumbers) {
+    // An empty cell of CSV would make strings of all integers.
+    if (!isText || value === "" || this.#areNumbers) {
       const expected = this.#strings
         ? "a string, like those before"
         : this.#areNumbers
@@ -160,19 +161,22 @@ export function badCell(
   code: string,
   value: unknown,
   expected: string,
-  { file, row, line, column }: CellPlace,
+  place: CellPlace,
   position?: number,
 ): BuildInputError {
-  const place = line === undefined ? `row ${row}` : `line ${line}`;
+  const { file, row } = place;
   const at = position === undefined ? "" : ` at position ${position}`;
   const facts = position === undefined ? { row } : { row, column: position };
   return new BuildInputError(
     code,
-    `${file}, ${place}, column "${column}": expected ${expected}, found ${
-      shown(value)
-    }${at}; mend the row`,
-    { ...facts, file, expected, actual: typeof value === "bigint" ? String(value) : value },
+    `${cellName(place)}: expected ${expected}, found ${shown(value)}${at}; mend the row`,
+    { ...facts, file, expected, actual: plain(value) },
   );
+}
+
+/** A cell as messages name it. */
+export function cellName({ file, row, line, column }: CellPlace): string {
+  return `${file}, ${line === undefined ? `row ${row}` : `line ${line}`}, column "${column}"`;
 }
 
 function shown(value: unknown): string {
@@ -180,7 +184,13 @@ function shown(value: unknown): string {
   if (typeof value === "string") return `the string ${excerpt(JSON.stringify(value))}`;
   if (typeof value === "object") {
     const isList = Array.isArray(value) || ArrayBuffer.isView(value);
-    return isList ? "a list" : `an object, ${excerpt(String(value))}`;
+    return `${isList ? "a list" : "an object"}, ${excerpt(JSON.stringify(plain(value)))}`;
   }
   return String(value);
+}
+
+/** A value as JSON has it: integers of 64 bits as strings. */
+function plain(value: unknown): unknown {
+  const replaced = (_key: string, part: unknown) => typeof part === "bigint" ? String(part) : part;
+  return JSON.parse(JSON.stringify(value ?? null, replaced));
 }

@@ -19,11 +19,17 @@ import {
   ProgressLine,
   WholeFile,
 } from "./output.ts";
+import type { RowSource } from "./row_source.ts";
 import { openRows } from "./rows.ts";
+import { removeAbandonedSorts } from "./sort_on_disk.ts";
 import { openText, type StringInput } from "./text/strings.ts";
 import { shown } from "./text/tokenizer.ts";
 
 export { BUILD_HELP };
+
+/** A string takes about so much, with its place in an array, and a flag. */
+const STRING_BYTES = 40;
+const FLAG_BYTES = 8;
 
 /**
  * Runs the command; returns its exit code.
@@ -40,45 +46,52 @@ export async function build(args: string[], io: Io): Promise<number> {
   }
   const began = performance.now();
   using progress = new ProgressLine(io);
-  const strings = options.text && await openText(options.text, options.items !== undefined);
+  const { item, filters: filterColumns } = options.columns;
+  const hasItems = options.items !== undefined || item !== undefined;
+  const strings = options.text && await openText(options.text, hasItems);
+  const spelling = strings?.spelling;
+  const isList = strings && options.columns.strings === undefined;
   const files = await readAttached(options, io, progress, strings);
-  const sources = [];
-  for (const input of strings ? [] : options.inputs) {
-    sources.push(await openRows(input, options.format, options.columns, io));
+  const sources: RowSource[] = [];
+  for (const input of options.inputs) {
+    sources.push(
+      isList
+        ? await strings.openList(input, io)
+        : await openRows(input, options.format, options.columns, spelling, io),
+    );
   }
+  await removeAbandonedSorts(options.temp);
   await using out = await WholeFile.create(options.out);
   await using ordinalsOut = options.ordinals === undefined
     ? undefined
     : await WholeFile.create(options.ordinals);
-  const { item, filters: filterColumns } = options.columns;
   const hasColumns = item !== undefined || filterColumns.size > 0;
   const attached = hasColumns ? new Attached(item !== undefined, filterColumns.keys()) : undefined;
-  await using input = strings
-    ? await strings.gather(options.inputs, options.isSorted, io, progress)
-    : await gatherRows(
-      sources,
-      {
-        vocab: options.vocab,
-        isSorted: options.isSorted,
-        isNumbered: hasColumns || files.items !== undefined || files.filters.length > 0 ||
-          ordinalsOut !== undefined,
-        attached,
-        otherBytes: files.bytes,
-        memory: options.memory,
-        temp: options.temp,
-        say: (text) => options.json || io.err(`${progress.cleared()}${text}\n`),
-      },
-      io,
-      progress,
-    );
+  const keptStrings = spelling?.items;
+  const hasFiles = files.items !== undefined || files.filters.length > 0;
+  await using input = await gatherRows(
+    sources,
+    {
+      vocab: spelling?.tokenizer.vocabSize ?? options.vocab,
+      isSorted: options.isSorted,
+      isNumbered: hasColumns || hasFiles || keptStrings !== undefined || ordinalsOut !== undefined,
+      attached,
+      otherBytes: () => files.bytes + STRING_BYTES * (keptStrings?.length ?? 0),
+      memory: options.memory,
+      temp: options.temp,
+      say: (text) => options.json || io.err(`${progress.cleared()}${text}\n`),
+    },
+    io,
+    progress,
+  );
 
   let ordinals: Uint32Array | undefined;
   using index = await buildIndex(input.rows, {
     vocabSize: input.vocabSize,
     sorted: input.isSorted,
     reportOrdinals: ordinalsOut && ((reported) => ordinals = reported),
-    items: attached?.items() ?? strings?.items ?? files.items,
-    tokenizer: strings?.tokenizer,
+    items: attached?.items() ?? keptStrings ?? files.items,
+    tokenizer: spelling?.tokenizer,
     filters: Object.fromEntries([...files.filters, ...(attached?.filters() ?? [])]),
     signal: io.signal,
     onProgress: (done, total) => {
@@ -119,13 +132,14 @@ async function readAttached(
   for (const [name, file] of options.filters) {
     filters.push([name, await readFilter(file, io, progress)]);
   }
-  if (strings) return { bytes: 0, ...strings.perRow(items, filters) };
-  // An array of strings or flags takes about as much as a typed one of 32 or 8 bytes for each.
-  let bytes = ArrayBuffer.isView(items) ? items.byteLength : 32 * (items?.length ?? 0);
-  for (const [, values] of filters) {
-    bytes += ArrayBuffer.isView(values) ? values.byteLength : 8 * values.length;
-  }
-  return { items, filters, bytes };
+  const rows = strings?.perRow(items, filters) ?? { items, filters };
+  let bytes = bytesOf(rows.items ?? [], STRING_BYTES);
+  for (const [, values] of rows.filters) bytes += bytesOf(values, FLAG_BYTES);
+  return { ...rows, bytes };
+}
+
+function bytesOf(values: ItemIds | FilterValues, each: number): number {
+  return ArrayBuffer.isView(values) ? values.byteLength : each * values.length;
 }
 
 /** The file of filters or ids that an error of the builder is about. */

@@ -2,7 +2,7 @@
 import { dirname, resolve } from "node:path";
 import { MAX_VOCAB } from "../index/layout.ts";
 import { isFilterName, MAX_NAME_LENGTH } from "../index/named_filters.ts";
-import { type ColumnFlags, namesColumns } from "./columns.ts";
+import { type ColumnFlags, namesColumns, namesTokens } from "./columns.ts";
 import { needsVocab } from "./gather.ts";
 import { expandFiles, parseBytes, parseFlags, UsageError } from "./input.ts";
 import { parseText, TEXT_HELP, TEXT_OPTIONS, type TextArguments } from "./text/arguments.ts";
@@ -112,6 +112,7 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
       vocab: { type: "string" },
       sequence: { type: "string" },
       columns: { type: "string" },
+      column: { type: "string" },
       "item-column": { type: "string" },
       "filter-column": { type: "string", multiple: true, default: [] },
       items: { type: "string" },
@@ -134,8 +135,9 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
     throw new UsageError(`Expected --vocab from 2 to ${MAX_VOCAB}, found "${values.vocab}"`);
   }
   const columns = columnFlags(values);
-  const text = parseText(values, namesColumns(columns));
-  const tableFormat = text ? undefined : format;
+  const text = parseText(values, columns);
+  const isTable = !text || columns.strings !== undefined;
+  const tableFormat = isTable ? format : undefined;
   if (tableFormat !== undefined && !isFormatName(tableFormat)) {
     throw new UsageError(`Expected --format ${FORMAT_NAMES.join(", ")}, found "${format}"`);
   }
@@ -162,41 +164,42 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   checkPlaces([out, ordinals], [...inputs, items, ...filters.values()]);
   const temp = values.temp ?? dirname(out);
   return {
-    ...{
-      inputs,
-      out,
-      vocab,
-      isSorted,
-      format: tableFormat,
-      columns,
-      text,
-      ordinals,
-      items,
-      filters,
-    },
-    ...{ memory, temp, json },
+    inputs,
+    out,
+    vocab,
+    isSorted,
+    format: tableFormat,
+    columns,
+    text,
+    ordinals,
+    items,
+    filters,
+    memory,
+    temp,
+    json,
   };
 }
 
 function columnFlags(values: {
   sequence?: string;
   columns?: string;
+  column?: string;
   "item-column"?: string;
   "filter-column": string[];
 }): ColumnFlags {
-  const { sequence, "item-column": item } = values;
+  const { sequence, column: strings, "item-column": item } = values;
   const filters = parseFilters(values["filter-column"], "--filter-column NAME=COLUMN");
   const levels = values.columns?.split(",").map((name) => name.trim());
   if (levels?.includes("")) {
     throw new UsageError(`Expected --columns A,B,C, found "${values.columns}"`);
   }
-  if (sequence !== undefined && levels) {
-    throw new UsageError("Expected --sequence or --columns, found both");
+  if ([sequence, levels, strings].filter((flag) => flag !== undefined).length > 1) {
+    throw new UsageError("Expected --sequence, --columns or --column, found more than one");
   }
-  const flags = { sequence, levels, item, filters };
-  if (namesColumns(flags) && sequence === undefined && !levels) {
+  const flags = { sequence, levels, strings, item, filters };
+  if (namesColumns(flags) && !namesTokens(flags)) {
     throw new UsageError(
-      "Expected --sequence COLUMN or --columns A,B,C beside --item-column and --filter-column, found none",
+      "Expected --sequence COLUMN, --columns A,B,C or --column COLUMN beside --item-column and --filter-column, found none",
     );
   }
   return flags;

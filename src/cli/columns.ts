@@ -8,6 +8,8 @@ export interface ColumnFlags {
   readonly sequence?: string;
   /** Names and patterns of the columns that hold one token each. */
   readonly levels?: readonly string[];
+  /** Column that holds strings, of which a tokenizer makes sequences. */
+  readonly strings?: string;
   /** Column of item ids. */
   readonly item?: string;
   /** Columns by name of the filter. */
@@ -18,16 +20,23 @@ export interface ColumnFlags {
 export interface ColumnPlan {
   /** Columns to read. */
   readonly names: readonly string[];
-  /** One column of whole sequences, or one for each level. */
+  readonly kind: "list" | "levels" | "strings";
+  /** One column of whole sequences or of strings, or one for each level. */
   readonly tokens: readonly number[];
-  readonly isList: boolean;
   readonly item?: number;
   readonly filters: ReadonlyMap<string, number>;
 }
 
 /** Whether flags name columns at all. */
-export function namesColumns({ sequence, levels, item, filters }: ColumnFlags): boolean {
-  return sequence !== undefined || levels !== undefined || item !== undefined || filters.size > 0;
+export function namesColumns({ item, filters, ...flags }: ColumnFlags): boolean {
+  return namesTokens(flags) || item !== undefined || filters.size > 0;
+}
+
+/** Whether flags say where the sequences are. */
+export function namesTokens(
+  { sequence, levels, strings }: Pick<ColumnFlags, "sequence" | "levels" | "strings">,
+): boolean {
+  return (sequence ?? levels ?? strings) !== undefined;
 }
 
 /**
@@ -48,8 +57,8 @@ export function planColumns(
     if (!names.includes(name)) names.push(name);
     return names.indexOf(name);
   };
-  const { sequence, levels, item, filters } = flags;
-  if (sequence === undefined && levels === undefined) {
+  const { sequence, levels, strings, item, filters } = flags;
+  if (!namesTokens(flags)) {
     throw new BuildInputError(
       "no-columns-named",
       `${file}: expected --sequence COLUMN, or --columns with one column per token, to say where the tokens are; ${
@@ -58,7 +67,8 @@ export function planColumns(
       { file, expected: "--sequence, --columns", actual: columns },
     );
   }
-  const wanted = sequence !== undefined ? [sequence] : levels!.flatMap((name) => {
+  const whole = sequence ?? strings;
+  const wanted = whole !== undefined ? [whole] : levels!.flatMap((name) => {
     return columns.includes(name) || !/[*?]/.test(name) ? name : matching(name, columns, file);
   });
   const twice = wanted.find((name, i) => wanted.indexOf(name) < i);
@@ -67,11 +77,16 @@ export function planColumns(
   }
   return {
     tokens: wanted.map(placeOf),
-    isList: sequence !== undefined,
+    kind: strings !== undefined ? "strings" : levels ? "levels" : "list",
     item: item === undefined ? undefined : placeOf(item),
     filters: new Map(Array.from(filters, ([filter, name]) => [filter, placeOf(name)])),
     names,
   };
+}
+
+/** Whether a column is one that the flags mean by a pattern. */
+export function fitsPattern({ levels = [] }: ColumnFlags, name: string): boolean {
+  return levels.some((level) => /[*?]/.test(level) && wildcards(level).test(name));
 }
 
 function matching(pattern: string, columns: readonly string[], file: string): string[] {

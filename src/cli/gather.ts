@@ -19,8 +19,8 @@ export interface GatherOptions {
   readonly isNumbered: boolean;
   /** Takes ids and filters that are columns. */
   readonly attached: Attached | undefined;
-  /** Bytes held beside the rows. */
-  readonly otherBytes: number;
+  /** Bytes held beside the rows so far, but for what `attached` holds. */
+  otherBytes(): number;
   /** Bytes beyond which rows are sorted on disk. */
   readonly memory: number;
   /** Folder for temporary files. */
@@ -45,6 +45,9 @@ export interface GatheredRows extends AsyncDisposable {
 /** Key words of a row on disk, at most: longer rows have the rest apart. */
 const MOST_WORDS = 16;
 
+/** So much of a file tells how many rows the rest has. Readers are some 0.1 MB ahead of the rows. */
+const SAMPLE_BYTES = 2 ** 22;
+
 /**
  * Reads all rows, or as far as is needed before the builder asks for them.
  *
@@ -65,16 +68,17 @@ export async function gatherRows(
     temporaryBytes: (): number | undefined => undefined,
     [Symbol.asyncDispose]: async () => {},
   };
-  if (options.isSorted && !options.attached) {
+  if (!options.attached && (options.isSorted || reader.surelyFits())) {
     const vocabSize = options.vocab ?? await reader.findVocab();
     const rows = reader.read("reading", false);
-    return { ...result, rows, vocabSize, isSorted: true };
+    return { ...result, rows, vocabSize, isSorted: options.isSorted };
   }
 
   const batches = reader.read("reading", true);
   const held: RowBatch[] = [];
   let fits = reader.fits();
-  while (fits) {
+  // Where the number of rows is not known, the first tell what room the others need.
+  while (fits || !reader.isSized) {
     const { value, done } = await batches.next();
     if (done) break;
     held.push(value);
@@ -122,11 +126,16 @@ async function startSort(
   const length = longest ?? Math.ceil(tokens / Math.max(1, rows));
   const needed = RowKeys.wordsFor(vocabSize, length);
   const words = Math.min(MOST_WORDS, Math.max(1, needed));
-  const room = diskBytes(rows, words, isNumbered);
+  // What does not fit into the words stands there, too, as it came and sorted.
+  const rests = needed > words ? 2 * 4 * RowKeys.wordsFor(vocabSize, tokens) : 0;
+  const room = diskBytes(rows, words, isNumbered) + rests;
+  const takes = reader.isBounded
+    ? `up to ${megabytes(room)} there`
+    : `${megabytes(room / Math.max(1, rows) * 1e6)} there for every million rows`;
   say(
     `The rows do not fit into ${
       megabytes(memory)
-    } of memory: sorting them in ${temp} with DuckDB, which takes up to ${megabytes(room)} there`,
+    } of memory: sorting them in ${temp} with DuckDB, which takes ${takes}`,
   );
   await requireSpace(temp, room);
   const hasRest = reader.mostTokens === undefined || needed > words;
@@ -154,6 +163,8 @@ class Reader {
   /** Number of the first row of each file. */
   readonly #firsts: number[] = [];
   readonly #totalBytes: number | undefined;
+  /** Lines of the rows that the builder may still find out of order. */
+  #lines: { first: number; lines: ArrayLike<number> }[] = [];
   #bytes = 0;
 
   constructor(sources: readonly RowSource[], options: GatherOptions, progress: ProgressLine) {
@@ -167,9 +178,19 @@ class Reader {
     this.mostTokens = most.includes(undefined) ? undefined : Math.max(...most as number[]);
   }
 
+  /** Whether it is known about how many rows there are. */
+  get isSized(): boolean {
+    return this.#bytes >= SAMPLE_BYTES || this.#known("rows") !== undefined;
+  }
+
+  /** Whether all of them are in files that have an end. */
+  get isBounded(): boolean {
+    return this.#totalBytes !== undefined;
+  }
+
   /** Bytes held beside the rows. */
   get otherBytes(): number {
-    return this.#options.otherBytes + (this.#options.attached?.byteLength ?? 0);
+    return this.#options.otherBytes() + (this.#options.attached?.byteLength ?? 0);
   }
 
   /** The vocabulary given, or the smallest for what has been read. */
@@ -177,8 +198,9 @@ class Reader {
     return this.#options.vocab ?? Math.max(2, this.statistics.largestToken + 1);
   }
 
-  async *read(stage: string, withAttached: boolean): AsyncGenerator<RowBatch, void, void> {
-    const attached = withAttached ? this.#options.attached : undefined;
+  /** @param isHeld whether the rows are kept until all are there, with ids and filters. */
+  async *read(stage: string, isHeld: boolean): AsyncGenerator<RowBatch, void, void> {
+    const attached = isHeld ? this.#options.attached : undefined;
     let before = 0;
     for (const source of this.#sources) {
       const first = this.statistics.rows;
@@ -186,6 +208,10 @@ class Reader {
       for await (const piece of source.read(attached)) {
         const row = this.statistics.rows - first;
         const largest = checkPiece(piece, source.name, row, this.#options.vocab);
+        if (!isHeld) this.#lines = [];
+        if (piece.lines && this.#options.isSorted) {
+          this.#lines.push({ first: this.statistics.rows, lines: piece.lines });
+        }
         this.statistics.add(piece.batch, largest);
         this.#bytes = before + (piece.bytes ?? 0);
         this.#show(stage);
@@ -242,16 +268,28 @@ class Reader {
     return needed <= memory;
   }
 
+  /** Whether the rows can be sorted in memory, whatever they are: then none has to be held until all are there. */
+  surelyFits(): boolean {
+    const { vocab, isNumbered, memory } = this.#options;
+    const rows = sumOf(this.#sources, ({ most }) => most?.rows);
+    const tokens = sumOf(this.#sources, ({ most }) => most?.tokens);
+    if (vocab === undefined || rows === undefined || tokens === undefined) return false;
+    const most = { rows, tokens, vocabSize: vocab, isFixed: false, isNumbered };
+    return memoryFor(most, this.otherBytes) <= memory;
+  }
+
   about(error: unknown): unknown {
     if (!(error instanceof EspalierError) || error.file !== undefined) return error;
     if (error.row === undefined || !(error instanceof BuildInputError)) {
       return this.#sources.length === 1 ? inFile(error, this.#sources[0].name) : error;
     }
     const file = Math.max(0, this.#firsts.findLastIndex((first) => first <= error.row!));
-    const row = error.row - this.#firsts[file];
-    const { name } = this.#sources[file];
-    const place = row === error.row ? name : `${name}, row ${row}`;
-    return inFile(error, name, place, row);
+    const { name, rowsEach = 1 } = this.#sources[file];
+    const row = Math.floor((error.row - this.#firsts[file]) / rowsEach);
+    const piece = this.#lines.findLast(({ first }) => first <= error.row!);
+    const line = piece?.lines[error.row - piece.first];
+    if (line !== undefined) return inFile(error, name, `${name}, line ${line}`, row);
+    return inFile(error, name, row === error.row ? name : `${name}, row ${row}`, row);
   }
 }
 

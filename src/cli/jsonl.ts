@@ -54,7 +54,8 @@ export async function* readJsonValues(
       { expected: MAX_LINE, actual: characters },
       expected,
     );
-  for await (const line of readLines(open, { longest: MAX_LINE, tooLong, signal })) {
+  const options = { longest: MAX_LINE, tooLong, notUtf8: () => notUtf8(name, at.line), signal };
+  for await (const line of readLines(open, options)) {
     at.line++;
     if (line.trim() === "") continue;
     at.row++;
@@ -106,6 +107,15 @@ export function describe(value: unknown): string {
 export function excerpt(text: string): string {
   const characters = text.trim();
   return characters.length > 40 ? `${characters.slice(0, 39)}…` : characters;
+}
+
+/** The error for a file of which so many lines were UTF-8, and those behind them are not. */
+export function notUtf8(file: string, lines: number): BuildInputError {
+  return new BuildInputError(
+    "not-utf-8",
+    `${file}: expected UTF-8, found other bytes behind line ${lines}; convert the file`,
+    { file, expected: "UTF-8" },
+  );
 }
 
 /** The error for a line that holds something else. */

@@ -1,4 +1,4 @@
-/** Lines of text, read as they come. */
+/** Lines of text, read as they come, and how far. */
 
 /** What lines are read from; called when the first is asked for, so that nothing stays open where none is. */
 export type OpenStream = () => ReadableStream<Uint8Array> | Promise<ReadableStream<Uint8Array>>;
@@ -9,8 +9,8 @@ export interface LineOptions {
   longest: number;
   /** The error for a longer one. */
   tooLong: (characters: number) => Error;
-  /** Refuse what is no UTF-8, with a `TypeError`. */
-  isStrict?: boolean;
+  /** The error for bytes that are no UTF-8; without it they become U+FFFD. */
+  notUtf8?: () => Error;
   signal?: AbortSignal;
 }
 
@@ -22,20 +22,27 @@ export interface LineOptions {
  */
 export async function* readLines(
   open: OpenStream,
-  { longest, tooLong, isStrict = false, signal }: LineOptions,
+  { longest, tooLong, notUtf8, signal }: LineOptions,
 ): AsyncGenerator<string, void, void> {
   const reader = (await open()).getReader();
   // A pending read ends when the stream is cancelled, so Ctrl-C works while a pipe is silent.
   const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
   signal?.addEventListener("abort", cancel, { once: true });
-  const decoder = new TextDecoder("utf-8", { fatal: isStrict });
+  const decoder = new TextDecoder("utf-8", { fatal: notUtf8 !== undefined });
+  const decode = (bytes: Uint8Array | undefined) => {
+    try {
+      return decoder.decode(bytes, { stream: bytes !== undefined });
+    } catch (error) {
+      throw notUtf8?.() ?? error;
+    }
+  };
   let text = "";
   try {
     for (;;) {
       signal?.throwIfAborted();
       const { value, done } = await reader.read();
       signal?.throwIfAborted();
-      text += done ? decoder.decode() : decoder.decode(value, { stream: true });
+      text += decode(value);
       let start = 0;
       for (let end = text.indexOf("\n"); end >= 0; end = text.indexOf("\n", start)) {
         yield text.slice(start, text[end - 1] === "\r" && end > start ? end - 1 : end);
@@ -50,5 +57,23 @@ export async function* readLines(
   } finally {
     signal?.removeEventListener("abort", cancel);
     await reader.cancel().catch(() => {});
+  }
+}
+
+/** Counts the bytes of a stream as they are read. */
+export class Meter {
+  bytes = 0;
+  readonly open: OpenStream;
+
+  constructor(open: OpenStream) {
+    this.open = async () =>
+      (await open()).pipeThrough(
+        new TransformStream<Uint8Array, Uint8Array>({
+          transform: (chunk, controller) => {
+            this.bytes += chunk.length;
+            controller.enqueue(chunk);
+          },
+        }),
+      );
   }
 }

@@ -1,6 +1,7 @@
 /** What the subcommands write: text, a progress line, and files that appear whole or not at all. */
 import { basename, dirname, join } from "node:path";
 import { StorageError } from "../errors.ts";
+import { createLocked, removeAbandonedFiles } from "./abandoned.ts";
 
 /** Where a subcommand reads and writes, so that it runs in tests as in a terminal. */
 export interface Io {
@@ -41,8 +42,8 @@ function writeText(stream: { writeSync(bytes: Uint8Array): number }, text: strin
 }
 
 /**
- * A file under construction: it stands beside its place as `.NAME.<random>.tmp` until it is published. Disposing of
- * it removes it unless it was.
+ * A file under construction: it stands beside its place as `.NAME.espalier-<random>.tmp` until it is published.
+ * Disposing of it removes it unless it was. Where the process is killed, the next one that writes there does.
  *
  * @example
  * ```ts ignore
@@ -55,8 +56,11 @@ function writeText(stream: { writeSync(bytes: Uint8Array): number }, text: strin
 export class WholeFile implements AsyncDisposable {
   #path: string;
   #temporary: string;
-  #file: Deno.FsFile | undefined;
+  /** Open, and so locked, until it is in its place. */
+  #file: Deno.FsFile;
+  #isSealed = false;
   #isPublished = false;
+  #isDisposed = false;
 
   private constructor(path: string, temporary: string, file: Deno.FsFile) {
     this.#path = path;
@@ -75,14 +79,15 @@ export class WholeFile implements AsyncDisposable {
     if (present && !present.isFile) {
       throw cannotWrite(path, "something that is no file stands there; choose another name");
     }
-    const suffix = crypto.randomUUID().slice(0, 8);
-    const temporary = join(dirname(path), `.${basename(path)}.${suffix}.tmp`);
+    const [folder, name] = [dirname(path), `.${basename(path)}.espalier-`];
+    const escaped = name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
+    await removeAbandonedFiles(folder, new RegExp(`^${escaped}[0-9a-f]{8}\\.tmp$`));
+    const temporary = join(folder, `${name}${crypto.randomUUID().slice(0, 8)}.tmp`);
     try {
-      const file = await Deno.open(temporary, { write: true, createNew: true });
-      return new WholeFile(path, temporary, file);
+      return new WholeFile(path, temporary, await createLocked(temporary));
     } catch (cause) {
       if (cause instanceof Deno.errors.NotFound) {
-        throw cannotWrite(path, `the folder "${dirname(path)}" does not exist; create it`, cause);
+        throw cannotWrite(path, `the folder "${folder}" does not exist; create it`, cause);
       }
       throw cannotWrite(path, reason(cause), cause);
     }
@@ -91,7 +96,8 @@ export class WholeFile implements AsyncDisposable {
   /** Appends bytes. */
   async write(bytes: Uint8Array): Promise<void> {
     try {
-      while (bytes.length > 0) bytes = bytes.subarray(await this.#open().write(bytes));
+      if (this.#isSealed) throw new Error("The file is sealed");
+      while (bytes.length > 0) bytes = bytes.subarray(await this.#file.write(bytes));
     } catch (cause) {
       throw cannotWrite(this.#path, reason(cause), cause);
     }
@@ -100,16 +106,16 @@ export class WholeFile implements AsyncDisposable {
   /** Brings all bytes to the disk. No more can be written. */
   async seal(): Promise<void> {
     try {
-      await this.#open().sync();
+      await this.#file.sync();
     } catch (cause) {
       throw cannotWrite(this.#path, reason(cause), cause);
     }
-    this.#close();
+    this.#isSealed = true;
   }
 
   /** Puts the sealed file in its place, in one step. */
   async publish(): Promise<void> {
-    if (this.#file) throw new Error("The file is not sealed");
+    if (!this.#isSealed) throw new Error("The file is not sealed");
     try {
       await Deno.rename(this.#temporary, this.#path);
     } catch (cause) {
@@ -120,18 +126,10 @@ export class WholeFile implements AsyncDisposable {
 
   /** Removes the file unless it was published. */
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#close();
+    if (this.#isDisposed) return;
+    this.#isDisposed = true;
+    this.#file.close();
     if (!this.#isPublished) await Deno.remove(this.#temporary).catch(() => {});
-  }
-
-  #open(): Deno.FsFile {
-    if (!this.#file) throw new Error("The file is sealed");
-    return this.#file;
-  }
-
-  #close(): void {
-    this.#file?.close();
-    this.#file = undefined;
   }
 }
 

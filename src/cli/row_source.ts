@@ -21,8 +21,12 @@ export interface RowSource {
   readonly name: string;
   /** Where known before the rows are read. */
   readonly rows?: number;
+  /** Rows that come of each row of the file; 1 unless said. */
+  readonly rowsEach?: number;
   /** Tokens of all rows, where known before. */
   readonly tokens?: number;
+  /** Rows and tokens are certainly no more, where only that is known before. */
+  readonly most?: { readonly rows: number; readonly tokens: number };
   /** Most tokens of a row, where known before. */
   readonly mostTokens?: number;
   /** Tokens are certainly below it, where that is known before. */
@@ -63,13 +67,16 @@ export class BatchWriter {
   /** Hands out the rows so far, as narrow as they are, and starts anew. */
   take(): RowBatch {
     const wide = this.#data.subarray(0, this.#length);
-    const isNarrow = wide.every((token) => token < 2 ** 16);
-    const batch = {
-      data: isNarrow ? Uint16Array.from(wide) : wide.slice(),
-      ends: this.#ends.slice(0, this.count),
-    };
+    let bits = 0;
+    for (let i = 0; i < wide.length; i++) bits |= wide[i];
+    const data = bits >>> 0 < 2 ** 8
+      ? new Uint8Array(wide)
+      : bits >>> 0 < 2 ** 16
+      ? new Uint16Array(wide)
+      : wide.slice();
+    const ends = this.#ends.slice(0, this.count);
     this.#length = this.count = 0;
-    return batch;
+    return { data, ends };
   }
 }
 

@@ -1,23 +1,15 @@
 /** The formats that `build` reads: which a file has, and who reads it. */
 import { BuildInputError } from "../errors.ts";
 import { type ColumnFlags, namesColumns } from "./columns.ts";
-import { type FileFacts, lookAt, openFile, UsageError } from "./input.ts";
-import type { OpenStream } from "./lines.ts";
+import { lookAt, openFile, UsageError } from "./input.ts";
 import type { Io } from "./output.ts";
 import type { RowSource } from "./row_source.ts";
 import { openCsvRows } from "./table_csv.ts";
 import { openJsonRows } from "./table_json.ts";
 import { openNpyRows } from "./table_npy.ts";
 import { openParquetRows } from "./table_parquet.ts";
-
-/** A file to be read, and how. */
-interface InputFile extends FileFacts {
-  readonly name: string;
-  /** Opens it from the start. */
-  readonly open: OpenStream;
-  readonly columns: ColumnFlags;
-  readonly signal: AbortSignal;
-}
+import type { TableFile } from "./table_rows.ts";
+import type { Spelling } from "./text/spell.ts";
 
 interface Format {
   readonly names: RegExp;
@@ -25,7 +17,7 @@ interface Format {
   readonly kind?: string;
   /** Whether it can be read from standard input. */
   readonly isStream: boolean;
-  open(file: InputFile): RowSource | Promise<RowSource>;
+  open(file: TableFile): RowSource | Promise<RowSource>;
 }
 
 const FORMATS = {
@@ -44,25 +36,22 @@ const FORMATS = {
     names: /\.(parquet|pq)$/i,
     kind: "a Parquet file",
     isStream: false,
-    open: (file) => openParquetRows(file.name, file, file.columns, file.signal),
+    open: openParquetRows,
   },
   jsonl: {
     names: /\.(jsonl|ndjson)$/i,
     isStream: true,
-    open: ({ name, byteLength, open, columns, signal }) =>
-      openJsonRows(name, byteLength, open, columns, signal),
+    open: openJsonRows,
   },
   csv: {
     names: /\.csv$/i,
     isStream: true,
-    open: ({ name, byteLength, open, columns, signal }) =>
-      openCsvRows(name, byteLength, open, ",", columns, signal),
+    open: (file) => openCsvRows(file, ","),
   },
   tsv: {
     names: /\.(tsv|tab)$/i,
     isStream: true,
-    open: ({ name, byteLength, open, columns, signal }) =>
-      openCsvRows(name, byteLength, open, "\t", columns, signal),
+    open: (file) => openCsvRows(file, "\t"),
   },
 } as const satisfies Record<string, Format>;
 
@@ -87,6 +76,7 @@ export function isStreamFormat(name: FormatName): boolean {
  *
  * @param input path, or `-` for standard input, which is JSON lines if nothing else is said.
  * @param format undefined to go by the name.
+ * @param spelling for a column of strings.
  * @throws {BuildInputError} if it is of another kind, or lacks a column.
  * @throws {StorageError} if it cannot be read.
  */
@@ -94,15 +84,15 @@ export async function openRows(
   input: string,
   format: FormatName | undefined,
   columns: ColumnFlags,
+  spelling: Spelling | undefined,
   { signal, stdin }: Io,
 ): Promise<RowSource> {
-  if (input === "-") {
-    return await FORMATS[format ?? "jsonl"].open({ name: "-", open: stdin, columns, signal });
-  }
+  const how = { name: input, columns, spelling, signal };
+  if (input === "-") return await FORMATS[format ?? "jsonl"].open({ ...how, open: stdin });
   const facts = await lookAt(input);
   const found = FORMATS[formatOf(input, format, facts.kind)];
   const open = async () => (await openFile(input)).readable;
-  return await found.open({ ...facts, name: input, open, columns, signal });
+  return await found.open({ ...facts, ...how, open });
 }
 
 /** Goes by the flag, then by the name; in both cases the first bytes must not say otherwise. */

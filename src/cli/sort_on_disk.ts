@@ -1,7 +1,9 @@
 /** Sorts rows that do not fit into memory: DuckDB sorts their keys, with files in a folder of its own. */
 import { statfs } from "node:fs/promises";
+import { join } from "node:path";
 import { LimitError, StorageError } from "../errors.ts";
 import type { RowBatch } from "../index/rows.ts";
+import { createLocked, LOCK_NAME, removeAbandonedFolders } from "./abandoned.ts";
 import {
   CHUNK_ROWS,
   type DuckAppender,
@@ -31,10 +33,17 @@ export interface DiskSortOptions {
   readonly signal: AbortSignal;
 }
 
-/** Least memory with which DuckDB sorts. */
-const LEAST_MEMORY = 48e6;
+/** Least memory with which DuckDB sorts words, and bytes of any length. */
+const LEAST_MEMORY = { words: 48e6, rests: 160e6 };
 /** What one thread wants for itself. */
 const MEMORY_PER_THREAD = 64e6;
+
+const PREFIX = ".espalier-sort-";
+
+/** Removes from a folder what sorts have left that were killed: their own files, and no others. */
+export async function removeAbandonedSorts(folder: string): Promise<void> {
+  await removeAbandonedFolders(folder, new RegExp(`^\\${PREFIX}`), /^duckdb_temp_/);
+}
 
 /** Bytes of temporary files for so many rows: they stand there twice, as they came and as sorted runs. */
 export function diskBytes(rows: number, words: number, isNumbered: boolean): number {
@@ -63,6 +72,7 @@ export async function requireSpace(folder: string, needed: number, free?: number
 /** What DuckDB holds while it sorts. */
 interface Database {
   folder: string;
+  lock: Deno.FsFile;
   instance: DuckInstance;
   connection: DuckConnection;
   appender: DuckAppender;
@@ -103,16 +113,18 @@ export class DiskSorter implements AsyncDisposable {
     const duckdb = await loadDuckDB();
     options.signal.throwIfAborted();
     const parent = options.folder;
-    const folder = await Deno.makeTempDir({ dir: parent, prefix: ".espalier-sort-" })
+    const folder = await Deno.makeTempDir({ dir: parent, prefix: PREFIX })
       .catch((cause) => {
         const what = "it is no folder that can be written; name one with --temp";
         const message = `Cannot sort in "${parent}": ${what}`;
         throw new StorageError("cannot-write", message, { file: parent }, { cause });
       });
+    let lock: Deno.FsFile | undefined;
     let instance: DuckInstance | undefined;
     try {
+      lock = await createLocked(join(folder, LOCK_NAME));
       instance = await duckdb.DuckDBInstance.create(":memory:", {
-        memory_limit: limitOf(options.memory),
+        memory_limit: limitOf(options.memory, options.hasRest),
         temp_directory: folder,
         threads: String(threadsFor(options.memory)),
         preserve_insertion_order: "false",
@@ -127,9 +139,10 @@ export class DiskSorter implements AsyncDisposable {
       await connection.run("set enable_progress_bar_print = false");
       const appender = await connection.createAppender("keys");
       const chunk = duckdb.DuckDBDataChunk.create(columns.map(([, type]) => duckdb[type]));
-      return new DiskSorter({ folder, instance, connection, appender, chunk }, options);
+      return new DiskSorter({ folder, lock, instance, connection, appender, chunk }, options);
     } catch (error) {
       instance?.closeSync();
+      lock?.close();
       await Deno.remove(folder, { recursive: true });
       throw error;
     }
@@ -196,7 +209,8 @@ export class DiskSorter implements AsyncDisposable {
     }, 100);
     try {
       appender.closeSync();
-      await connection.run(`set memory_limit = '${limitOf(memory)}'`);
+      await connection.run(`set threads = ${threadsFor(memory)}`);
+      await connection.run(`set memory_limit = '${limitOf(memory, this.#options.hasRest)}'`);
       const names = columnsOf(this.#options).map(([name]) => name);
       // A number ends the order, so that rows of one sequence stay in theirs.
       const order = names.filter((name) => name !== "number").map((name) => `${name} nulls first`);
@@ -255,6 +269,7 @@ export class DiskSorter implements AsyncDisposable {
     this.#options.signal.removeEventListener("abort", this.#interrupt);
     database.connection.closeSync();
     database.instance.closeSync();
+    database.lock.close();
     await Deno.remove(database.folder, { recursive: true }).catch(() => {});
   }
 }
@@ -268,8 +283,9 @@ function columnsOf({ words, isNumbered, hasRest }: DiskSortOptions) {
   return columns;
 }
 
-function limitOf(memory: number): string {
-  return `${Math.floor(Math.max(LEAST_MEMORY, memory) / 1e6)}MB`;
+function limitOf(memory: number, hasRest: boolean): string {
+  const least = hasRest ? LEAST_MEMORY.rests : LEAST_MEMORY.words;
+  return `${Math.floor(Math.max(least, memory) / 1e6)}MB`;
 }
 
 function threadsFor(memory: number): number {

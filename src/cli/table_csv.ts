@@ -1,12 +1,11 @@
 /** Tables from CSV and TSV, with the names of the columns in the first line. */
 import { Readable, type Transform } from "node:stream";
 import { BuildInputError } from "../errors.ts";
-import { type ColumnFlags, type ColumnPlan, planColumns } from "./columns.ts";
-import { excerpt } from "./jsonl.ts";
-import type { OpenStream } from "./lines.ts";
+import { type ColumnPlan, planColumns } from "./columns.ts";
+import { excerpt, notUtf8 } from "./jsonl.ts";
+import { Meter } from "./lines.ts";
 import type { RowSource } from "./row_source.ts";
-import { Meter } from "./table_json.ts";
-import { type Part, rowsOf } from "./table_rows.ts";
+import { type Part, rowsOf, type TableFile } from "./table_rows.ts";
 
 // In a variable, because its types bring those of Node, which would change those of all other modules.
 const CSV_PARSE = "npm:csv-parse@7.0.3";
@@ -22,24 +21,20 @@ const PART_ROWS = 2 ** 12;
 /** Longest record, in characters: without a limit another kind of file would be read to its end. */
 const MAX_RECORD = 2 ** 20;
 
+const LF = 10;
+
 /** Opens CSV; reads nothing yet. */
-export function openCsvRows(
-  name: string,
-  byteLength: number | undefined,
-  open: OpenStream,
-  delimiter: "," | "\t",
-  flags: ColumnFlags,
-  signal: AbortSignal,
-): RowSource {
+export function openCsvRows(file: TableFile, delimiter: "," | "\t"): RowSource {
+  const { name, byteLength } = file;
   return {
     name,
     byteLength,
     read(attached) {
       let plan: ColumnPlan;
-      const parts = readParts(name, open, delimiter, signal, (names) => {
-        return plan = planColumns(flags, names, name);
+      const parts = readParts(file, delimiter, (names) => {
+        return plan = planColumns(file.columns, names, name);
       });
-      return rowsOf(parts, () => plan, name, attached);
+      return rowsOf(parts, () => plan, file, attached);
     },
   };
 }
@@ -50,10 +45,8 @@ interface CsvRecord {
 }
 
 async function* readParts(
-  name: string,
-  open: OpenStream,
+  { name, open, signal }: TableFile,
   delimiter: string,
-  signal: AbortSignal,
   planFor: (names: string[]) => ColumnPlan,
 ): AsyncGenerator<Part, void, void> {
   const { CsvError, parse }: CsvParse = await import(CSV_PARSE);
@@ -65,7 +58,8 @@ async function* readParts(
     max_record_size: MAX_RECORD,
     skip_empty_lines: true,
   });
-  const source = Readable.fromWeb(await meter.open() as Parameters<typeof Readable.fromWeb>[0]);
+  const text = (await meter.open()).pipeThrough(checkUtf8(name));
+  const source = Readable.fromWeb(text as Parameters<typeof Readable.fromWeb>[0]);
   // A silent pipe ends with the signal, too.
   const stop = () => parser.destroy(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
@@ -78,7 +72,7 @@ async function* readParts(
     let lines: number[] = [];
     for await (const { record, info } of source.pipe(parser) as AsyncIterable<CsvRecord>) {
       if (!header) {
-        header = checkHeader(record, name);
+        header = checkHeader(record.map((cell) => cell.trim()), delimiter, name);
         places = planFor(header).names.map((column) => header!.indexOf(column));
         continue;
       }
@@ -100,16 +94,51 @@ async function* readParts(
   }
 }
 
-function checkHeader(header: string[], file: string): string[] {
+/** Passes bytes on, and refuses those that are no UTF-8, for which the parser would put U+FFFD. */
+function checkUtf8(file: string): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let lines = 0;
+  const check = (chunk?: Uint8Array) => {
+    try {
+      decoder.decode(chunk, { stream: chunk !== undefined });
+    } catch {
+      throw notUtf8(file, lines);
+    }
+  };
+  return new TransformStream({
+    transform(chunk, controller) {
+      check(chunk);
+      for (let at = chunk.indexOf(LF); at >= 0; at = chunk.indexOf(LF, at + 1)) lines++;
+      controller.enqueue(chunk);
+    },
+    flush: () => check(),
+  });
+}
+
+/** What else may stand between the cells, and what to do then. */
+const OTHER_DELIMITERS = [
+  [",", "give --format csv"],
+  ["\t", "give --format tsv"],
+  [";", "write it again with commas"],
+];
+
+function checkHeader(header: string[], delimiter: string, file: string): string[] {
   const twice = header.find((name, i) => header.indexOf(name) < i);
   const areNumbers = header.every((name) => /^\s*-?\d+\s*$/.test(name));
-  if (!areNumbers && twice === undefined) return header;
-  const found = areNumbers
-    ? `found the numbers ${excerpt(header.join(", "))}`
-    : `found "${twice}" twice`;
+  const other = header.length > 1
+    ? undefined
+    : OTHER_DELIMITERS.find(([other]) => other !== delimiter && header[0].includes(other));
+  const [found, wayOut] = areNumbers
+    ? [`the numbers ${excerpt(header.join(", "))}`, "put a line of names in front"]
+    : other
+    ? [`one, ${JSON.stringify(header[0])}`, other[1]]
+    : twice !== undefined
+    ? [`"${twice}" twice`, "name each column once"]
+    : [];
+  if (found === undefined) return header;
   throw new BuildInputError(
     "no-header",
-    `${file}, line 1: expected the names of the columns, ${found}; put a line of names in front`,
+    `${file}, line 1: expected the names of the columns, found ${found}; ${wayOut}`,
     { file, expected: "names of columns", actual: header },
   );
 }

@@ -1,44 +1,31 @@
 /** Tables from JSON lines: an array of integers per line, or an object whose fields are the columns. */
-import { type ColumnFlags, type ColumnPlan, namesColumns, planColumns } from "./columns.ts";
+import { BuildInputError } from "../errors.ts";
+import { type ColumnPlan, fitsPattern, namesColumns, planColumns } from "./columns.ts";
 import { badRow, describe, type LinePosition, readJsonValues, toRow } from "./jsonl.ts";
-import type { OpenStream } from "./lines.ts";
+import { Meter } from "./lines.ts";
 import { BatchWriter, type Piece, pushToken, type RowSource } from "./row_source.ts";
-import { type Part, rowsOf } from "./table_rows.ts";
+import { type Part, rowsOf, type TableFile } from "./table_rows.ts";
 
 /** Lines that are handed on together. */
 const PART_ROWS = 2 ** 12;
 
 /** Opens JSON lines; reads nothing yet. */
-export function openJsonRows(
-  name: string,
-  byteLength: number | undefined,
-  open: OpenStream,
-  flags: ColumnFlags,
-  signal: AbortSignal,
-): RowSource {
-  if (!namesColumns(flags)) {
-    return { name, byteLength, read: () => readArrays(name, open, signal) };
-  }
+export function openJsonRows(file: TableFile): RowSource {
+  const { name, byteLength, columns } = file;
+  if (!namesColumns(columns)) return { name, byteLength, read: () => readArrays(file) };
   return {
     name,
     byteLength,
     read(attached) {
       let plan: ColumnPlan;
-      const parts = readObjects(
-        name,
-        open,
-        signal,
-        (names) => plan = planColumns(flags, names, name),
-      );
-      return rowsOf(parts, () => plan, name, attached);
+      const parts = readObjects(file, (names) => plan = planColumns(columns, names, name));
+      return rowsOf(parts, () => plan, file, attached);
     },
   };
 }
 
 async function* readArrays(
-  name: string,
-  open: OpenStream,
-  signal: AbortSignal,
+  { name, open, signal }: TableFile,
 ): AsyncGenerator<Piece, void, void> {
   const at = { row: -1, line: 0 };
   const meter = new Meter(open);
@@ -57,23 +44,26 @@ async function* readArrays(
 }
 
 async function* readObjects(
-  name: string,
-  open: OpenStream,
-  signal: AbortSignal,
+  { name, open, columns: flags, signal }: TableFile,
   planFor: (names: string[]) => ColumnPlan,
 ): AsyncGenerator<Part, void, void> {
   const expected = "one JSON object, because columns are named";
   const at: LinePosition = { row: -1, line: 0 };
   const meter = new Meter(open);
   let plan: ColumnPlan | undefined;
+  const known = new Set<string>();
   let columns: unknown[][] = [];
   let lines: number[] = [];
   for await (const value of readJsonValues(meter.open, name, at, signal, expected)) {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
       throw badRow(name, at, `found ${describe(value)}`, { expected }, expected);
     }
-    // Fields of the first line are the columns; others may lack some, or have more.
-    const { names } = plan ??= planFor(Object.keys(value));
+    // Fields of the first line are the columns; others may lack some, or have more that nobody means.
+    const fields = Object.keys(value);
+    const late = plan && fields.find((field) => !known.has(field) && fitsPattern(flags, field));
+    if (late !== undefined) throw lateField(name, at, late);
+    fields.forEach((field) => known.add(field));
+    const { names } = plan ??= planFor(fields);
     names.forEach((field, i) =>
       (columns[i] ??= []).push((value as Record<string, unknown>)[field])
     );
@@ -86,20 +76,11 @@ async function* readObjects(
   if (lines.length > 0) yield { rows: lines.length, columns, lines, bytes: meter.bytes };
 }
 
-/** Counts the bytes of a stream as they are read. */
-export class Meter {
-  bytes = 0;
-  readonly open: OpenStream;
-
-  constructor(open: OpenStream) {
-    this.open = async () =>
-      (await open()).pipeThrough(
-        new TransformStream<Uint8Array, Uint8Array>({
-          transform: (chunk, controller) => {
-            this.bytes += chunk.length;
-            controller.enqueue(chunk);
-          },
-        }),
-      );
-  }
+/** The error for a field that a pattern means, and that would be lost because the first line lacks it. */
+function lateField(file: string, { row, line }: LinePosition, field: string): BuildInputError {
+  return new BuildInputError(
+    "late-column",
+    `${file}, line ${line}: expected no other column for --columns than the first line has, found "${field}"; put null there, where rows end early`,
+    { file, row, expected: "the fields of the first line", actual: field },
+  );
 }

@@ -1,9 +1,10 @@
 /** Tables from Parquet files, read row group by row group. */
 import { BuildInputError, EspalierError } from "../errors.ts";
-import { type ColumnFlags, planColumns } from "./columns.ts";
-import { type FileFacts, openFile, readFully } from "./input.ts";
+import { planColumns } from "./columns.ts";
+import { openFile, readFully } from "./input.ts";
 import type { RowSource } from "./row_source.ts";
-import { type Part, rowsOf } from "./table_rows.ts";
+import { type Part, rowsOf, type TableFile } from "./table_rows.ts";
+import { spellingCount } from "./text/variants.ts";
 
 type Hyparquet = typeof import("npm:hyparquet@1.31.5");
 type Metadata = Awaited<ReturnType<Hyparquet["parquetMetadataAsync"]>>;
@@ -13,12 +14,8 @@ type Metadata = Awaited<ReturnType<Hyparquet["parquetMetadataAsync"]>>;
  *
  * @throws {BuildInputError} if it is none, or lacks a column.
  */
-export async function openParquetRows(
-  name: string,
-  { byteLength, kind = "another file" }: FileFacts,
-  flags: ColumnFlags,
-  signal: AbortSignal,
-): Promise<RowSource> {
+export async function openParquetRows(file: TableFile): Promise<RowSource> {
+  const { name, byteLength, kind = "another file", spelling, signal } = file;
   if (byteLength === undefined || kind !== "a Parquet file") {
     const actual = byteLength === undefined ? "a pipe" : kind;
     throw new BuildInputError(
@@ -35,18 +32,20 @@ export async function openParquetRows(
       throw unreadable(name, cause, signal);
     });
   const columns = parquet.parquetSchema(metadata).children.map((child) => child.element.name);
-  const plan = planColumns(flags, columns, name);
+  const plan = planColumns(file.columns, columns, name);
   const used = new Set(plan.tokens.map((place) => plan.names[place]));
-  const tokens = chunksOf(metadata, used).reduce((sum, chunk) => sum + Number(chunk.num_values), 0);
+  const values = chunksOf(metadata, used).reduce((sum, chunk) => sum + Number(chunk.num_values), 0);
+  const rowsEach = spelling ? spellingCount(spelling.variants) : 1;
   return {
     name,
-    rows: Number(metadata.num_rows),
-    tokens,
-    mostTokens: plan.isList ? undefined : plan.tokens.length,
+    rows: Number(metadata.num_rows) * rowsEach,
+    rowsEach,
+    tokens: spelling ? undefined : values,
+    mostTokens: plan.kind === "levels" ? plan.tokens.length : undefined,
     byteLength,
     read: (attached) => {
       const parts = readParts(parquet, name, byteLength, metadata, plan.names, signal);
-      return rowsOf(parts, () => plan, name, attached);
+      return rowsOf(parts, () => plan, file, attached);
     },
   };
 }
@@ -63,7 +62,8 @@ async function* readParts(
   const { compressors } = await import("npm:hyparquet-compressors@1.1.2");
   using opened = await openFile(name);
   const file = bufferOf(opened, byteLength, signal);
-  const options = { file, metadata, columns: [...names], compressors };
+  const parsers = { stringFromBytes };
+  const options = { file, metadata, columns: [...names], compressors, parsers };
   const scan = await parquet.parquetScan(options);
   let bytes = 0;
   for (const [group, range] of scan.ranges.entries()) {
@@ -84,6 +84,18 @@ async function* readParts(
       throw unreadable(name, new Error(found), signal, names[short]);
     }
     yield { rows, columns, bytes: Math.min(bytes, byteLength) };
+  }
+}
+
+// Byte order marks are part of the text.
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+/** That of the library puts U+FFFD in the place of what is no UTF-8. */
+function stringFromBytes(bytes: Uint8Array | undefined): string | undefined {
+  try {
+    return bytes && decoder.decode(bytes);
+  } catch {
+    throw new Error("a string that is no UTF-8");
   }
 }
 

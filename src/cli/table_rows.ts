@@ -1,7 +1,23 @@
 /** From columns of a table to rows of tokens, ids and filters. */
-import { type Attached, badCell, type CellPlace } from "./attached_columns.ts";
-import type { ColumnPlan } from "./columns.ts";
+import { BuildInputError } from "../errors.ts";
+import { type Attached, badCell, cellName, type CellPlace } from "./attached_columns.ts";
+import type { ColumnFlags, ColumnPlan } from "./columns.ts";
+import type { FileFacts } from "./input.ts";
+import type { OpenStream } from "./lines.ts";
 import { BatchWriter, type Piece, pushToken } from "./row_source.ts";
+import { pushString, type Refusal, type Spelling } from "./text/spell.ts";
+
+/** A table to be read, and how. */
+export interface TableFile extends FileFacts {
+  /** Path, as messages show it. */
+  readonly name: string;
+  /** Opens it from the start. */
+  readonly open: OpenStream;
+  readonly columns: ColumnFlags;
+  /** How strings become rows, where a column of them is named. */
+  readonly spelling?: Spelling;
+  readonly signal: AbortSignal;
+}
 
 /** Some rows of a table: the values of the columns that were planned, in their order. */
 export interface Part {
@@ -16,23 +32,24 @@ const BATCH_ROWS = 2 ** 14;
 
 /**
  * Makes rows of the parts of a table. A column of sequences holds lists of integers or their JSON text; where every
- * token has its column, empty cells at the end make a row shorter.
+ * token has its column, empty cells at the end make a row shorter; a string makes a row of each of its spellings.
  *
  * @param plan is called when the first part is there, for formats that know their columns only then.
- * @throws {BuildInputError} naming file, row, column and position of what is no token, id or flag.
+ * @throws {BuildInputError} naming file, row, column and position of what is no token, string, id or flag.
  */
 export async function* rowsOf(
   parts: AsyncIterable<Part>,
   plan: () => ColumnPlan,
-  file: string,
+  { name: file, spelling }: TableFile,
   attached: Attached | undefined,
 ): AsyncGenerator<Piece, void, void> {
   const writer = new BatchWriter();
   let first = 0;
   for await (const part of parts) {
-    const { names, tokens, isList, item, filters } = plan();
+    const { names, kind, tokens, item, filters } = plan();
     for (let from = 0; from < part.rows; from += BATCH_ROWS) {
       const to = Math.min(part.rows, from + BATCH_ROWS);
+      const lines: number[] | undefined = part.lines && [];
       for (let i = from; i < to; i++) {
         const place = (column: number): CellPlace => ({
           file,
@@ -40,16 +57,22 @@ export async function* rowsOf(
           line: part.lines?.[i],
           column: names[column],
         });
-        if (isList) pushList(part.columns[tokens[0]][i], writer, () => place(tokens[0]));
-        else pushLevels(part.columns, tokens, i, writer, place);
-        writer.endRow();
-        if (!attached) continue;
-        if (item !== undefined) attached.addItem(part.columns[item][i], place(item));
-        for (const [filter, column] of filters) {
-          attached.addFlag(filter, part.columns[column][i], place(column));
+        const before = writer.count;
+        if (kind === "levels") pushLevels(part.columns, tokens, i, writer, place);
+        else {
+          const value = part.columns[tokens[0]][i];
+          if (kind === "list") pushList(value, writer, () => place(tokens[0]));
+          else pushText(value, spelling!, writer, () => place(tokens[0]));
+        }
+        for (let row = before; row < writer.count; row++) {
+          lines?.push(part.lines![i]);
+          if (!attached) continue;
+          if (item !== undefined) attached.addItem(part.columns[item][i], place(item));
+          for (const [filter, column] of filters) {
+            attached.addFlag(filter, part.columns[column][i], place(column));
+          }
         }
       }
-      const lines = part.lines && Array.prototype.slice.call(part.lines, from, to);
       yield { batch: writer.take(), lines, bytes: part.bytes };
     }
     first += part.rows;
@@ -67,6 +90,28 @@ function pushList(value: unknown, writer: BatchWriter, place: () => CellPlace): 
     if (token === undefined) throw badCell("not-a-row", tokens[i], "an integer", place(), i);
     pushToken(writer, token, place);
   }
+  writer.endRow();
+}
+
+/** Strings are taken as they are, spaces included; a cell without one is an error. */
+function pushText(
+  value: unknown,
+  spelling: Spelling,
+  writer: BatchWriter,
+  place: () => CellPlace,
+): void {
+  if (typeof value !== "string" || value === "") {
+    throw badCell("not-a-string", value, "a string", place());
+  }
+  const refuse: Refusal = (code, found, advice, facts) => {
+    const { file, row, ...cell } = place();
+    return new BuildInputError(
+      code,
+      `${cellName({ file, row, ...cell })}: expected a string to spell, found ${found}; ${advice}`,
+      { expected: "a string", actual: value.slice(0, 200), ...facts, file, row },
+    );
+  };
+  pushString(value, spelling, writer, refuse);
 }
 
 function listOf(text: string): unknown {
@@ -92,14 +137,16 @@ function pushLevels(
     if (token === undefined) throw badCell("not-a-row", value, "an integer", place(levels[i]), i);
     pushToken(writer, token, () => place(levels[i]));
   }
+  writer.endRow();
 }
 
 function isEmpty(value: unknown): boolean {
   return value === null || value === undefined || value === "";
 }
 
+/** An integer; "3.0" is one, because pandas writes so where a column has empty cells. */
 function numberOf(text: string): number | undefined {
-  return /^\s*[+-]?\d+\s*$/.test(text) ? Number(text) : undefined;
+  return /^\s*[+-]?\d+(?:\.0*)?\s*$/.test(text) ? Number(text) : undefined;
 }
 
 /** A value as an integer, of any size. */

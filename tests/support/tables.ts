@@ -89,18 +89,24 @@ function npy(descr: string, isFortran = false): Maker {
 }
 
 /** A Parquet file with a column of lists, three levels deep as Arrow and DuckDB write it. */
-export function parquetLists(rows: Rows, beside: Beside, rowGroupSize = 7): Uint8Array {
+export function parquetLists(
+  rows: Rows,
+  beside: Beside,
+  rowGroupSize = 7,
+  type: "INT32" | "INT64" = "INT32",
+): Uint8Array {
+  const cells = (row: readonly number[]) => type === "INT64" ? row.map(BigInt) : [...row];
   const more = besideColumns(beside);
   const buffer = parquetWriteBuffer({
     columnData: [
-      { name: "sid", data: rows.map((row) => [...row]) },
+      { name: "sid", data: rows.map(cells) },
       ...more.map(({ name, data }) => ({ name, data })),
     ],
     schema: [
       { name: "root", num_children: 1 + more.length },
       { name: "sid", repetition_type: "OPTIONAL", converted_type: "LIST", num_children: 1 },
       { name: "list", repetition_type: "REPEATED", num_children: 1 },
-      { name: "element", repetition_type: "OPTIONAL", type: "INT32" },
+      { name: "element", repetition_type: "OPTIONAL", type },
       ...more.map(({ name, type }) => ({
         name,
         repetition_type: "OPTIONAL" as const,
@@ -129,6 +135,22 @@ export function parquetLevels(rows: Rows, beside: Beside, type: "INT32" | "INT64
   return new Uint8Array(
     parquetWriteBuffer({ columnData: [...columnData, ...more], rowGroupSize: 5 }),
   );
+}
+
+/** A Parquet file of columns of strings, integers of 64 bits or booleans. */
+export function parquetStrings(
+  columns: Record<string, readonly (string | bigint | boolean | null)[]>,
+): Uint8Array {
+  const columnData = Object.entries(columns).map(([name, data]) => {
+    const kind = typeof data.find((value) => value !== null);
+    const type: "INT64" | "BOOLEAN" | "STRING" = kind === "bigint"
+      ? "INT64"
+      : kind === "boolean"
+      ? "BOOLEAN"
+      : "STRING";
+    return { name, data: [...data], type, nullable: true };
+  });
+  return new Uint8Array(parquetWriteBuffer({ columnData, rowGroupSize: 3 }));
 }
 
 /** Every form, by name. Those that cannot hold the rows give nothing. */
@@ -184,6 +206,11 @@ export const FORMS: Record<string, Maker> = {
   "Parquet with lists": (rows, beside) => ({
     name: "x.parquet",
     content: parquetLists(rows, beside),
+    flags: ["--sequence", "sid"],
+  }),
+  "Parquet with lists of 64 bits": (rows, beside) => ({
+    name: "x.parquet",
+    content: parquetLists(rows, beside, 3, "INT64"),
     flags: ["--sequence", "sid"],
   }),
   "Parquet with levels": (rows, beside) => ({

@@ -79,6 +79,46 @@ Deno.test("Sorted on disk, ordinals, ids and filters are those of their rows", a
   );
 });
 
+Deno.test("Sorted on disk, strings of a list and of a column give the same index", async () => {
+  const names = Array.from(
+    { length: 5000 },
+    (_, i) => `${(i * 7919) % 4999} ${"ab".repeat(i % 40)}`,
+  );
+  await using folder = await Folder.create();
+  const list = await folder.write("names.txt", names.map((name) => `${name}\n`).join(""));
+  const rows = names.map((name, i) => `${name},${i}\n`).join("");
+  const table = await folder.write("names.csv", `name,id\n${rows}`);
+  const build = async (...args: string[]) => {
+    const flags = ["-o", folder.at("out"), "--tokenizer", "bytes", "--variants", "space"];
+    const { code, err } = await cli(["build", ...args, ...flags]);
+    assert.equal(code, 0, err);
+    assert.equal(err.includes("sorting them in"), args.includes("--memory"));
+    return await Deno.readFile(folder.at("out"));
+  };
+  assert.deepEqual(await build(list, ...TINY), await build(list));
+  const columns = [table, "--column", "name", "--item-column", "id"];
+  assert.deepEqual(await build(...columns, ...TINY), await build(...columns));
+  assert.deepEqual(await folder.names(), ["names.csv", "names.txt", "out"]);
+});
+
+Deno.test("Sorted on disk with the least memory, long strings give the same index", async () => {
+  const random = new Random(8);
+  const string = () => Array.from({ length: random.between(100, 500) }, () => random.below(10));
+  await using folder = await Folder.create();
+  const lines = Array.from({ length: 100_000 }, () => `${string().join("")}\n`);
+  const list = await folder.write("names.txt", lines.join(""));
+  const args = ["build", list, "-o", folder.at("out"), "--tokenizer", "bytes", "--json"];
+  const digests = [];
+  for (const memory of [TINY, []]) {
+    const { code, out, err } = await cli([...args, ...memory]);
+    assert.equal(code, 0, err);
+    const { digest, temporaryBytes } = JSON.parse(out);
+    assert.equal(temporaryBytes !== undefined, memory.length > 0);
+    digests.push(digest);
+  }
+  assert.equal(digests[0], digests[1]);
+});
+
 /** A set that is larger than the least memory in which DuckDB sorts. */
 function largeMatrix(rows: number): { bytes: Uint8Array; data: Uint16Array } {
   const header = npyMatrix([Array(8).fill(0)], "<u2").subarray(0, 128);
@@ -97,6 +137,9 @@ function largeMatrix(rows: number): { bytes: Uint8Array; data: Uint16Array } {
 }
 
 const LARGE = 3_000_000;
+
+const LOCK = `--lock=${new URL("deno.lock", import.meta.url).pathname}`;
+const PROCESS_FLAGS = ["--allow-ffi", "--allow-sys=statfs", "--node-modules-dir=none", LOCK];
 
 Deno.test("DuckDB spills to the disk, the index is the same, and nothing stays there", async () => {
   const { bytes, data } = largeMatrix(LARGE);
@@ -139,12 +182,7 @@ Deno.test("As a process: Ctrl-C during a sort leaves nothing", async () => {
   await using folder = await Folder.create();
   const input = await folder.write("x.npy", bytes);
   const args = ["build", input, "-o", folder.at("out"), "--vocab", "2048", ...TINY];
-  const root = new URL("../..", import.meta.url).pathname;
-  const flags = [
-    ...["--allow-ffi", "--allow-sys=statfs", "--node-modules-dir=none"],
-    `--lock=${root}tests/tables/deno.lock`,
-  ];
-  const child = spawn(args, { flags });
+  const child = spawn(args, { flags: PROCESS_FLAGS });
   let isDone = false;
   child.status.then(() => isDone = true);
   while (!isDone && !(await folder.names()).some((name) => name.startsWith(".espalier-sort-"))) {
@@ -157,12 +195,50 @@ Deno.test("As a process: Ctrl-C during a sort leaves nothing", async () => {
   assert.deepEqual(await folder.names(), ["x.npy"]);
 });
 
+Deno.test("As a process: what a killed sort leaves is removed by the next build there", async () => {
+  const { bytes } = largeMatrix(LARGE);
+  await using folder = await Folder.create();
+  const input = await folder.write("x.npy", bytes);
+  const args = ["build", input, "-o", folder.at("out"), "--vocab", "2048", ...TINY];
+  const child = spawn(args, { flags: PROCESS_FLAGS });
+  const isSpilt = async () => {
+    const name = (await folder.names()).find((name) => name.startsWith(".espalier-sort-"));
+    if (name === undefined) return false;
+    const files = await Array.fromAsync(Deno.readDir(folder.at(name)));
+    return files.some(({ name }) => name.startsWith("duckdb_temp_"));
+  };
+  while (!await isSpilt()) await new Promise((resolve) => setTimeout(resolve, 20));
+  child.kill("SIGKILL");
+  await child.output();
+  assert.equal((await others(folder, "x.npy")).length, 2, "Its folder, and the output begun");
+  await folder.write("small.jsonl", "[1]\n");
+  const next = await cli(["build", folder.at("small.jsonl"), "-o", folder.at("out")]);
+  assert.equal(next.code, 0);
+  assert.deepEqual(await folder.names(), ["out", "small.jsonl", "x.npy"]);
+});
+
+Deno.test("As a process: the task that sorts on disk leaves deno.lock as it is", async () => {
+  await using folder = await Folder.create();
+  const input = await folder.write("x.csv", "a,b\n1,2\n");
+  const lock = new URL("../../deno.lock", import.meta.url);
+  const before = await Deno.readTextFile(lock);
+  const { code, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["task", "--quiet", "cli", "build", input, "-o", folder.at("out"), "--columns", "a,b"],
+      ...TINY,
+    ],
+    cwd: new URL("../..", import.meta.url),
+  }).output();
+  assert.equal(code, 0, new TextDecoder().decode(stderr));
+  assert.equal(await Deno.readTextFile(lock), before);
+  assert.deepEqual(await folder.names(), ["out", "x.csv"]);
+});
+
 Deno.test("As a process: without permission to load DuckDB, the error says what to do", async () => {
   await using folder = await Folder.create();
   const input = await folder.write("x.parquet", parquetLevels([[1, 2], [3, 4]], {}, "INT32"));
   const args = ["build", input, "-o", folder.at("out"), "--columns", "c*", ...TINY, "--json"];
-  const root = new URL("../..", import.meta.url).pathname;
-  const flags = ["--node-modules-dir=none", "--no-prompt", `--lock=${root}tests/tables/deno.lock`];
+  const flags = ["--node-modules-dir=none", "--no-prompt", LOCK];
   const { code, stderr } = await spawn(args, { flags }).output();
   const text = new TextDecoder().decode(stderr);
   assert.equal(code, 1, text);
@@ -170,6 +246,21 @@ Deno.test("As a process: without permission to load DuckDB, the error says what 
   assert.equal(error.code, "needs-duckdb");
   assert.match(error.message, /--allow-ffi.*--memory.*--sorted/);
   assert.deepEqual(await folder.names(), ["x.parquet"]);
+});
+
+Deno.test("The room that is needed is said before, whatever is known of the rows", async () => {
+  await using folder = await Folder.create();
+  const content = "[1,2]\n".repeat(2_000_000);
+  const input = await folder.write("x.jsonl", content);
+  const flags = ["-o", folder.at("out"), "--vocab", "9", ...TINY];
+  const said = async (input: string) => {
+    const { code, err } = await cli(["build", input, ...flags], { stdin: content });
+    assert.equal(code, 0, err);
+    return /takes (.*)\n/.exec(err)?.[1];
+  };
+  const [, megabytes] = /^up to (\d+) MB there$/.exec(await said(input) ?? "") ?? [];
+  assert.ok(Number(megabytes) >= 30 && Number(megabytes) <= 33, `${megabytes} MB for 32`);
+  assert.equal(await said("-"), "16 MB there for every million rows");
 });
 
 Deno.test("A temporary folder that cannot be written is an error", async () => {

@@ -1,4 +1,5 @@
 /** What `build` is told about strings. */
+import { type ColumnFlags, namesColumns } from "../columns.ts";
 import { UsageError } from "../input.ts";
 import { TOKENIZERS } from "./tokenizer.ts";
 import { parseVariants, type Variant } from "./variants.ts";
@@ -13,7 +14,7 @@ export interface TextArguments {
   readonly variants: readonly Variant[];
   /** Whether to keep the strings as item ids even if their tokens spell them. */
   readonly keepIds: boolean;
-  /** Undefined to go by the name: `.jsonl` and `.ndjson` are JSON lines, all else is text. */
+  /** Of lists; undefined to go by the name: `.jsonl` and `.ndjson` are JSON lines, all else is text. */
   readonly format: TextFormat | undefined;
 }
 
@@ -29,16 +30,20 @@ export const TEXT_HELP = {
   input: `With --tokenizer, INPUT is a list of strings instead, which become sequences of tokens
   *.jsonl *.ndjson  one JSON string per line
   any other, or -   text in UTF-8, of which each line is a string as it stands, spaces included
-Empty lines are skipped, duplicates merged; longer than 1024 tokens none may be. Each string gets the tokens that
-its tokenizer gives it (canonical tokenization); models that spell it otherwise need --variants.`,
+Empty lines are skipped, duplicates merged; longer than 1024 tokens none may be. With --column as well, INPUT is a
+table as above, of which that column holds the strings; none may be empty. Each string gets the tokens that its
+tokenizer gives it (canonical tokenization); models that spell it otherwise need --variants.`,
   example:
     `  A closed list of names for a language model, one per line, with and without a space in front:
-    cli build names.txt -o names.safetensors --tokenizer o200k --variants space`,
+    cli build names.txt -o names.safetensors --tokenizer o200k --variants space
+  The names in a column of a table, each with the id of what it names:
+    cli build products.parquet -o products.safetensors --tokenizer o200k --column name --item-column id`,
   options:
     `  --tokenizer T     INPUT is strings. T is o200k or cl100k (OpenAI), bytes (of UTF-8), bytes+N (the same with
                     tokens from N on, as in ByT5: bytes+3), or the path of a tokenizer.json (Hugging Face). It
                     says how large the vocabulary is, and the index keeps its name, and the digest of a file.
-                    With it, --format is text or jsonl
+                    Without --column, --format is text or jsonl
+  --column COLUMN   with --tokenizer: the column of a table that holds the strings
   --variants A,B    other spellings of every string: space (in front), lower, upper, title (case), each case with
                     and without the space. All have the string as their item id. With --ordinals, each
                     string has as many as spellings, one behind the other
@@ -60,29 +65,30 @@ export function parseText(
     format?: string;
     vocab?: string;
     items?: string;
-    memory?: string;
   },
-  hasColumns: boolean,
+  columns: ColumnFlags,
 ): TextArguments | undefined {
-  const { tokenizer, variants, ids: keepIds, format, vocab, items, memory } = values;
+  const { tokenizer, variants, ids: keepIds, vocab, items } = values;
   if (tokenizer === undefined) {
-    if (variants === undefined && !keepIds) return undefined;
-    throw new UsageError("Expected --tokenizer beside --variants and --ids, found none");
+    if (variants === undefined && !keepIds && columns.strings === undefined) return undefined;
+    throw new UsageError("Expected --tokenizer beside --column, --variants and --ids, found none");
   }
   if (tokenizer === "") throw new UsageError(`Expected --tokenizer ${TOKENIZERS}, found ""`);
+  if (namesColumns(columns) && columns.strings === undefined) {
+    throw new UsageError(
+      "Expected --column COLUMN, which holds strings, with --tokenizer, found other columns",
+    );
+  }
+  const format = columns.strings === undefined ? values.format : undefined;
   if (format !== undefined && format !== "text" && format !== "jsonl") {
     throw new UsageError(`Expected --format text or jsonl with --tokenizer, found "${format}"`);
   }
   if (vocab !== undefined) {
     throw new UsageError("Expected --vocab or --tokenizer, which has its own, found both");
   }
-  if (hasColumns) {
-    throw new UsageError("Expected columns or --tokenizer, which reads strings, found both");
+  if (keepIds && (items ?? columns.item) !== undefined) {
+    throw new UsageError("Expected --ids or other ids (--items, --item-column), found both");
   }
-  if (memory !== undefined) {
-    throw new UsageError("Expected no --memory with --tokenizer: strings are sorted in memory");
-  }
-  if (keepIds && items !== undefined) throw new UsageError("Expected --ids or --items, found both");
   return {
     tokenizer,
     variants: variants === undefined ? [] : parseVariants(variants),

@@ -1,28 +1,15 @@
-/** From lines of text to rows of tokens, and why a line is none. */
+/** From strings to rows of tokens, and why a string is none. */
 import { BuildInputError, type ErrorFacts } from "../../errors.ts";
 import { MAX_LENGTH } from "../../index/layout.ts";
 import { excerpt } from "../jsonl.ts";
+import type { BatchWriter, Piece } from "../row_source.ts";
 import type { TextFormat } from "./arguments.ts";
 import type { LineBatch } from "./lines.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-import { spellingCount, spellings, type Variant } from "./variants.ts";
+import { spellings, type Variant } from "./variants.ts";
 
-/** Strings that are read together, as rows of tokens, one row behind the other. */
-export interface StringBatch {
-  readonly data: Uint32Array;
-  /** Where each row ends in `data`. */
-  readonly ends: Uint32Array;
-  /** Line of each row, from 1. */
-  readonly lines: Uint32Array;
-  /** Bytes of the file that have been read. */
-  readonly bytes: number;
-}
-
-/** What to spell, and how. */
+/** How to spell. */
 export interface Spelling {
-  /** Path, for messages. */
-  readonly file: string;
-  readonly format: TextFormat;
   readonly tokenizer: Tokenizer;
   readonly variants: readonly Variant[];
   /** Whether tokens have to bring the strings back. */
@@ -38,16 +25,17 @@ const MAX_CHARACTERS = 2 ** 14;
  * Spells the strings of some lines: a row for each spelling of each string. Strings are taken as they are, spaces
  * included; empty lines are skipped.
  *
+ * @param file of the lines, for messages.
  * @throws {BuildInputError} naming file and line, for what is no string, and for strings without a sequence of tokens.
  */
-export function spell(
+export function spellLines(
   { first, lines, bytes }: LineBatch,
-  { file, format, tokenizer, variants, mustSpell, items }: Spelling,
-): StringBatch {
-  const data: number[] = [];
-  const ends = new Uint32Array(lines.length * spellingCount(variants));
-  const numbers = new Uint32Array(ends.length);
-  let count = 0;
+  file: string,
+  format: TextFormat,
+  spelling: Spelling,
+  writer: BatchWriter,
+): Piece {
+  const numbers: number[] = [];
   for (let i = 0; i < lines.length; i++) {
     const refuse: Refusal = (code, found, advice, facts) =>
       new BuildInputError(
@@ -57,35 +45,39 @@ export function spell(
       );
     const string = format === "jsonl" ? parseString(lines[i], refuse) : lines[i];
     if (string === undefined || string === "") continue;
-    if (string.includes("\ufeff")) {
-      // Nobody means it, and o200k and cl100k of the library spell it in an unusual way.
-      throw refuse(
-        "byte-order-mark",
-        "a byte order mark (U+FEFF), which is invisible",
-        "remove it",
-      );
-    }
-    if (string.length > MAX_CHARACTERS) throw tooLong(`${string.length} characters`, refuse);
-    for (const text of spellings(string, variants)) {
-      const tokens = tokenizer.encode(text);
-      checkTokens(tokens, text, tokenizer, refuse);
-      if (mustSpell) checkSpelling(tokens, text, tokenizer, refuse);
-      for (let t = 0; t < tokens.length; t++) data.push(tokens[t]);
-      numbers[count] = first + i;
-      ends[count++] = data.length;
-      items?.push(string);
-    }
+    pushString(string, spelling, writer, refuse);
+    while (numbers.length < writer.count) numbers.push(first + i);
   }
-  return {
-    data: Uint32Array.from(data),
-    ends: ends.slice(0, count),
-    lines: numbers.slice(0, count),
-    bytes,
-  };
+  return { batch: writer.take(), lines: numbers, bytes };
 }
 
-/** Makes the error for the line at hand. */
-type Refusal = (code: string, found: string, advice: string, facts?: ErrorFacts) => Error;
+/** Makes the error for the string at hand. */
+export type Refusal = (code: string, found: string, advice: string, facts?: ErrorFacts) => Error;
+
+/** Appends a row for each spelling of a string. */
+export function pushString(
+  string: string,
+  { tokenizer, variants, mustSpell, items }: Spelling,
+  writer: BatchWriter,
+  refuse: Refusal,
+): void {
+  if (!string.isWellFormed()) {
+    throw refuse("not-a-string", `half of a character in ${excerpt(string)}`, "mend it");
+  }
+  if (string.includes("\ufeff")) {
+    // Nobody means it, and o200k and cl100k of the library spell it in an unusual way.
+    throw refuse("byte-order-mark", "a byte order mark (U+FEFF), which is invisible", "remove it");
+  }
+  if (string.length > MAX_CHARACTERS) throw tooLong(`${string.length} characters`, refuse);
+  for (const text of spellings(string, variants)) {
+    const tokens = tokenizer.encode(text);
+    checkTokens(tokens, text, tokenizer, refuse);
+    if (mustSpell) checkSpelling(tokens, text, tokenizer, refuse);
+    for (let t = 0; t < tokens.length; t++) writer.push(tokens[t]);
+    writer.endRow();
+    items?.push(string);
+  }
+}
 
 /** The string that a line of JSON is; undefined for a blank one. */
 function parseString(line: string, refuse: Refusal): string | undefined {
@@ -96,13 +88,12 @@ function parseString(line: string, refuse: Refusal): string | undefined {
   } catch {
     throw refuse("not-a-string", `${excerpt(line)}, which is no JSON`, 'write it as "…"');
   }
-  if (typeof value !== "string" || value === "") {
-    throw refuse("not-a-string", excerpt(line), 'write one JSON string per line, such as "Oslo"');
-  }
-  if (!value.isWellFormed()) {
-    throw refuse("not-a-string", `half of a character in ${excerpt(line)}`, "mend the line");
-  }
-  return value;
+  if (typeof value === "string" && value !== "") return value;
+  const isTable = typeof value === "object" && value !== null && !Array.isArray(value);
+  const advice = isTable
+    ? "name the field that holds the string with --column"
+    : 'write one JSON string per line, such as "Oslo"';
+  throw refuse("not-a-string", excerpt(line), advice);
 }
 
 function checkTokens(
@@ -122,7 +113,7 @@ function checkTokens(
   throw refuse(
     "not-spellable",
     `${excerpt(text)}, for which the tokenizer has ${what}`,
-    "remove the line, or take another tokenizer",
+    "remove it, or take another tokenizer",
   );
 }
 
@@ -137,7 +128,7 @@ function checkSpelling(
   throw refuse(
     "not-exact",
     `${excerpt(text)}, which its tokens bring back as ${excerpt(spelt)}`,
-    "mend the line, or keep the strings as they are with --ids",
+    "mend it, or keep the strings as they are with --ids",
   );
 }
 
