@@ -235,3 +235,28 @@ Deno.test("decode takes texts and gives texts, for indexes of strings", async ()
   assert.equal(none.code, 2);
   assert.match(none.err, /Expected --tokenizer, /);
 });
+
+Deno.test("decode puts tokens around prompts that a model expects there", async () => {
+  await using files = await catalogue({ encoder: true });
+  const { folder } = files;
+  const encoder = ["--encoder", folder.at("encoder.onnx"), "--start-token", String(START)];
+  const args = [files.index, "--model", files.model, ...encoder];
+  const around = ["--prompt-start-token", "2", "--prompt-end-token", "7"];
+  const [plain] = await decoded([...args, "2,5,6,7"]);
+  for (
+    const [line] of [
+      await decoded([...args, ...around, "5,6"]),
+      await decoded([...args, ...around, "-"], "[5,6]\n"),
+      await decoded([...args, "--prompt-end-token", "7", "2,5,6"]),
+    ]
+  ) {
+    assert.deepEqual(foundIn([line]), foundIn([plain]));
+  }
+  const names = await writeNames(folder);
+  const base = [names.index, "--model", names.model, "--text", ...around];
+  const bytes = [...new TextEncoder().encode("re")];
+  const [spelt] = await decoded([...base, "re"]);
+  assert.deepEqual([spelt.text, spelt.prompt], ["re", [2, ...bytes, 7]]);
+  // Nothing at all is a prompt then, too.
+  assert.deepEqual((await decoded([...base, ""]))[0].prompt, [2, 7]);
+});

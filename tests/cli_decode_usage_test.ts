@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { DECODE_HELP } from "../src/cli/decode.ts";
 import { writeToy } from "./onnx/toy.ts";
-import { catalogue, writeNames } from "./support/catalogue.ts";
+import { catalogue, catalogueBytes, writeNames } from "./support/catalogue.ts";
 import { cli } from "./support/cli.ts";
 import { helpExamples } from "./support/examples.ts";
 
@@ -73,6 +73,10 @@ Deno.test("Wrong usage of decode", async () => {
       /Expected --normalize vocab, allowed or none/,
     ],
     [["a", "--model", "m", "1", "--end-token", "-1"], /--end-token/],
+    [
+      ["a", "--model", "m", "1", "--prompt-end-token", "x"],
+      /Expected --prompt-end-token as a whole/,
+    ],
     [["a", "--model", "m", "1", "--length-penalty", "x"], /Expected --length-penalty/],
     [["a", "--model", "m", "1", "--tokens-per-beam", "0"], /Expected --tokens-per-beam/],
     [["a", "--model", "m", "1", "--region", "x"], /Expected s3:.* with --region/],
@@ -88,9 +92,70 @@ Deno.test("Wrong usage of decode", async () => {
   }
 });
 
+const hasAdapter = Boolean(await navigator.gpu?.requestAdapter());
+
+Deno.test({
+  name: "A device can be asked for its adapter long after that was found",
+  ignore: !hasAdapter, // there is no GPU adapter here; a software one will do
+  async fn() {
+    const device = new URL("../src/cli/device.ts", import.meta.url);
+    const script = `
+      const { device } = await (await import("${device}")).findDevice("webgpu");
+      for (let i = 0; i < 5; i++) {
+        gc();
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+      console.log(typeof device.adapterInfo.vendor);
+      device.destroy();`;
+    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
+      args: ["eval", "--v8-flags=--expose-gc", script],
+    }).output();
+    assert.deepEqual([code, new TextDecoder().decode(stdout)], [0, "string\n"]);
+  },
+});
+
+Deno.test("Help names all fields of what --json prints", async () => {
+  await using files = await catalogue();
+  const { folder, index, model } = files;
+  const names = await writeNames(folder);
+  const other = await folder.write("other.safetensors", await catalogueBytes(2));
+  const npz = folder.at("x.npz");
+  const args = [
+    ["inspect", index],
+    ["verify", index],
+    ["query", index, "--filter", "fresh"],
+    ["query", names.index, "--text", "reac"],
+    ["query", names.index, "--text", "--sequences"],
+    ["query", index, "--sequences"],
+    ["diff", index, other],
+    ["diff", names.index, index, "--text", "--tokenizer", "bytes", "--limit", "1"],
+    ["decode", index, "--model", model, "3", ...ON_CPU],
+    ["decode", names.index, "--model", names.model, "--text", "re", ...ON_CPU],
+    ["convert", index, "-o", npz],
+    ["convert", npz, "-o", folder.at("y.safetensors")],
+  ];
+  for (const [command, ...rest] of args) {
+    const [, fields] = /\nJSON\n((?: {2}.*\n)*)/.exec((await cli([command, "--help"])).out)!;
+    const { out, err } = await cli([command, ...rest, "--json"]);
+    assert.equal(err, "");
+    for (const line of out.split("\n").filter(Boolean)) {
+      for (const name of namesIn(JSON.parse(line))) {
+        assert.match(fields, new RegExp(`\\b${name}\\b`), `${command}: ${name}`);
+      }
+    }
+  }
+});
+
+/** Names of all fields, at any depth. */
+function namesIn(value: unknown): string[] {
+  if (typeof value !== "object" || value === null) return [];
+  if (Array.isArray(value)) return value.flatMap(namesIn);
+  return Object.entries(value).flatMap(([name, part]) => [name, ...namesIn(part)]);
+}
+
 Deno.test("The examples in the help of decode run", async () => {
   await using files = await catalogue();
-  await using pair = await catalogue({ encoder: true });
+  await using pair = await catalogue({ encoder: true, vocabSize: 256 });
   const names = await writeNames(files.folder);
   const places = {
     "names.safetensors": names.index,

@@ -217,6 +217,40 @@ Deno.test("diff counts ids that only one index has, and ids of another type", as
   assert.match(changes, / item ids +integers in the old index, strings in the new one\n/);
 });
 
+Deno.test("diff shows texts, and says that tokenizers differ", async () => {
+  await using folder = await Folder.create();
+  const build = async (name: string, tokenizer: string, ...words: string[]) => {
+    const args = ["build", "-", "-o", folder.at(name), "--tokenizer", tokenizer];
+    assert.equal((await cli(args, { stdin: words.join("\n") })).err, "");
+    return folder.at(name);
+  };
+  const old = await build("old", "bytes", "ab", "abc");
+  const now = await build("new", "bytes", "ab", "abd");
+  const [, out] = await shown(old, now, "--text");
+  assert.match(out, /^- 97 98 99 {2}"abc"\n\+ 97 98 100 {2}"abd"\n/);
+  assert.ok(!out.includes("tokenizer"));
+  const [, json] = await shown(old, now, "--text", "--json");
+  const texts = json.split("\n").filter(Boolean).map((line) => JSON.parse(line).text);
+  assert.deepEqual(texts, ["abc", "abd", undefined]);
+  const other = await build("other", "bytes+3", "ab", "abc");
+  const [code, both] = await shown(old, other, "--text");
+  assert.equal(code, 1);
+  assert.match(both, /^- 97 98 {2}"ab"\n\+ 100 101 {2}"ab"\n/);
+  assert.match(
+    both,
+    /\n {2}tokenizer +bytes and bytes\+3: equal tokens may mean different texts\n/,
+  );
+  const plain = await folder.write("plain", await bytesOf(OLD, 16));
+  const { code: wrong, err } = await cli(["diff", plain, now, "--text"]);
+  assert.deepEqual([wrong, /Expected --tokenizer/.test(err)], [2, true]);
+  const guess = ["--text", "--tokenizer", "bytes+10"];
+  const unknown = [["diff", plain, other, "--json"], ["query", plain, "a", "--json"]];
+  for (const args of unknown) {
+    const { error } = JSON.parse((await cli([...args, ...guess])).err);
+    assert.equal(error.code, "wrong-tokenizer");
+  }
+});
+
 Deno.test("diff exits with 2 where it cannot compare", async () => {
   await withIndexes({}, {}, async (old) => {
     const missing = `${old}.not`;
@@ -241,10 +275,16 @@ Deno.test("diff exits with 2 where it cannot compare", async () => {
 });
 
 Deno.test("The examples in the help of diff run", async () => {
+  await using folder = await Folder.create();
+  const tokenizer = { name: "bytes" };
+  const names = await folder.write("a", await bytesOf([[97, 98]], 256, { tokenizer }));
+  const newer = await folder.write("b", await bytesOf([[97, 99]], 256, { tokenizer }));
   await withIndexes({}, {}, async (old, now) => {
     const places = {
       "yesterday.safetensors": old,
       "old.safetensors": old,
+      "old-names.safetensors": names,
+      "names.safetensors": newer,
       "today.safetensors": now,
       "new.safetensors": now,
       "https://cdn.example.com/catalogue.safetensors": now,

@@ -364,6 +364,16 @@ Deno.test("An aborted conversion leaves nothing", async () => {
   assert.deepEqual(await folder.names(), ["a.npz", "a.st"]);
 });
 
+Deno.test("convert shows how far it is, where somebody watches", async () => {
+  await using folder = await Folder.create();
+  const saved = await folder.write("saved.npz", Uint8Array.fromBase64(SAVED));
+  const args = ["convert", saved, "-o", folder.at("x.st")];
+  const { code, err } = await cli(args, { showProgress: true });
+  assert.equal(code, 0);
+  assert.ok(err.startsWith("\r\x1b[Kreading "), JSON.stringify(err));
+  assert.ok(err.endsWith("\r\x1b[K"));
+});
+
 Deno.test("Wrong usage of convert", async () => {
   await using folder = await Folder.create();
   const npz = await folder.write("a.npz", Uint8Array.fromBase64(SAVED));

@@ -6,7 +6,7 @@ import { QUERY_HELP } from "../src/cli/query.ts";
 import { branchesOf, type OrdinalRange, ordinalsBelow } from "../src/index/below.ts";
 import { countOnes } from "../src/index/rank.ts";
 import { buildIndex, type BuildOptions } from "../src/index/build.ts";
-import type { ConstraintIndex } from "../src/index/constraint_index.ts";
+import { ConstraintIndex } from "../src/index/constraint_index.ts";
 import { cli, Folder } from "./support/cli.ts";
 import { buildAs, STORINGS } from "./support/encodings.ts";
 import { helpExamples } from "./support/examples.ts";
@@ -246,6 +246,71 @@ Deno.test("query lists sequences", async () => {
     const json = await shown([file, "3,1,4", "--sequences", "--json"]);
     assert.equal(json, '{"ordinal":1,"sequence":[3,1,4],"items":[9223372036854775808]}\n');
   });
+});
+
+/** Words of which the canonical tokens are no prefixes of each other, though the words are. */
+const WORDS = [
+  "react",
+  "react-dom",
+  "reactive",
+  "redux",
+  "preact",
+  "\u00e9t\u00e9",
+  "\u00e9tage",
+  "\u6771\u4eac",
+];
+
+Deno.test("query finds what begins with a text, whichever tokens spell it", async () => {
+  await using folder = await Folder.create();
+  const beginnings = new Set(
+    WORDS.flatMap((word) => [...word].map((_, i) => word.slice(0, i + 1))),
+  );
+  for (const tokenizer of ["o200k", "bytes", "bytes+3"]) {
+    const file = folder.at(`${tokenizer}.st`);
+    const flags = ["--tokenizer", tokenizer, "--ids"];
+    const built = await cli(["build", "-", "-o", file, ...flags], { stdin: WORDS.join("\n") });
+    assert.equal(built.err, "");
+    using index = await ConstraintIndex.open(await Deno.readFile(file));
+    for (const text of ["", ...beginnings, "rex", "R"]) {
+      const args = ["query", file, text, "--text", "--json", "--limit", "0"];
+      const found = JSON.parse((await cli(args)).out);
+      const words = WORDS.filter((word) => word.startsWith(text));
+      assert.deepEqual([found.text, found.sequences], [text, words.length]);
+      assert.equal(found.canEnd, WORDS.includes(text));
+      if (found.canEnd) assert.deepEqual(found.items, [text]);
+      const further = words.filter((word) => word !== text);
+      let count = 0;
+      for (const { tokens, text: longer, sequences, ordinal } of found.next) {
+        assert.ok(longer.startsWith(text) && longer !== text);
+        assert.ok(index.allowedTokens(tokens).length > 0 || index.has(tokens));
+        // What ends within a character spells more than one.
+        const begun = longer.replace(/\ufffd+$/, "");
+        assert.ok(further.filter((word) => word.startsWith(begun)).length >= sequences);
+        if (ordinal !== undefined) assert.deepEqual(index.itemsAt(ordinal), [longer]);
+        count += sequences;
+      }
+      assert.equal(count, further.length);
+      const lines = (await cli([...args, "--sequences"])).out.split("\n").filter(Boolean)
+        .map((line) => JSON.parse(line));
+      assert.deepEqual(lines.map((line) => line.text).toSorted(), words.toSorted());
+      const ordinals = lines.map(({ ordinal }) => ordinal);
+      assert.deepEqual(ordinals, ordinals.toSorted((a, b) => a - b));
+    }
+    const { out } = await cli(["query", file, "reax", "--text"]);
+    assert.match(out, / sequences +0; no sequence begins so, but some with "rea"\n/);
+  }
+  const file = folder.at("o200k.st");
+  assert.equal(
+    (await cli(["query", file, "reac", "--text"])).out.replace(file, "FILE"),
+    `FILE
+  prefix     "reac"
+  sequences  3
+  may end    no
+
+     text  tokens  sequences  percent  ordinal  item ids
+  "react"    4637          3    100.0        0   "react"
+`,
+  );
 });
 
 Deno.test("query reads from a server", async () => {

@@ -280,4 +280,5 @@ Deno.test("serve refuses a pipe, which it could not read again", async () => {
   const { code, err } = await cli(["serve", pipe]);
   assert.equal(code, 2);
   assert.match(err, /Expected a file that can be read again, found the pipe/);
+  assert.match((await cli(["serve", "-"])).err, /Expected a file that can be read again/);
 });

@@ -105,7 +105,7 @@ Deno.test("query --text takes a text and shows texts", async () => {
     const tokenizer = ["--tokenizer", folder.at("byte_level.json")];
     const { out } = await cli(["query", file, "react", "--text", ...tokenizer, "--json"]);
     const { sequences, canEnd, next } = JSON.parse(out);
-    assert.deepEqual([sequences, canEnd, next[0].text], [2, true, "-"]);
+    assert.deepEqual([sequences, canEnd, next[0].text], [2, true, "react-"]);
     const list = await cli(["query", file, "--text", ...tokenizer, "--sequences"]);
     assert.match(list.out, / {2}"react"\n[^]* {2}"react-dom"\n/);
     const missing = await cli(["query", file, "--text"]);

@@ -4,9 +4,12 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { buildIndex } from "../src/index/build.ts";
 import { ConstraintIndex } from "../src/index/constraint_index.ts";
+import { INSPECT_HELP } from "../src/cli/inspect.ts";
 import { encodeNpy } from "../src/cli/npy.ts";
 import { grouped, WholeFile } from "../src/cli/output.ts";
+import { VERIFY_HELP } from "../src/cli/verify.ts";
 import { cli, Folder, spawn } from "./support/cli.ts";
+import { helpExamples } from "./support/examples.ts";
 
 /** A matrix of uint16 as a `.npy` file. */
 function npy(rows: readonly (readonly number[])[]): Uint8Array {
@@ -26,7 +29,7 @@ function npy(rows: readonly (readonly number[])[]): Uint8Array {
 const ROWS = [[7, 1], [7, 2], [3, 3], [7, 1]];
 const LINES = "[7, 1]\n\n[7]\n[3, 3, 3]\n";
 
-async function bytesOf(rows: number[][], vocabSize: number): Promise<Uint8Array> {
+async function bytesOf(rows: number[][], vocabSize: number): Promise<Uint8Array<ArrayBuffer>> {
   using index = await buildIndex(rows, { vocabSize });
   return index.toBytes();
 }
@@ -293,6 +296,28 @@ Deno.test("inspect warns where a file is cut or too long", async () => {
   }
 });
 
+Deno.test("An index is read from standard input", async () => {
+  await using folder = await Folder.create();
+  const bytes = await bytesOf([[7, 1], [7, 2], [3, 3]], 9);
+  const file = await folder.write("x.st", bytes);
+  const npz = folder.at("x.npz");
+  for (
+    const args of [
+      ["inspect", "-"],
+      ["verify", "-"],
+      ["query", "-", "7"],
+      ["diff", file, "-"],
+      ["diff", "-", file],
+      ["convert", "-", "-o", npz],
+    ]
+  ) {
+    const { code, out, err } = await cli(args, { stdin: bytes });
+    assert.deepEqual([code, err], [0, ""], args.join(" "));
+    const named = await cli(args.map((arg) => arg === "-" ? file : arg));
+    assert.equal(out.replaceAll(file, "-"), named.out.replaceAll(file, "-"));
+  }
+});
+
 Deno.test("inspect says nothing of the size of what comes without one", async () => {
   const bytes = await bytesOf(ROWS, 9);
   await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, () => {
@@ -303,6 +328,23 @@ Deno.test("inspect says nothing of the size of what comes without one", async ()
   const { code, out } = await cli(["inspect", url, "--json"]);
   assert.deepEqual([code, JSON.parse(out).complete], [0, null]);
   assert.ok(!(await cli(["inspect", url])).out.includes("warning"));
+});
+
+Deno.test("The examples in the help of inspect and verify run", async () => {
+  await using folder = await Folder.create();
+  const file = await folder.write("x.st", await bytesOf(ROWS, 9));
+  const places = {
+    "catalogue.safetensors": file,
+    "https://cdn.example.com/catalogue.safetensors": file,
+    "s3://indexes/catalogue.safetensors": file,
+  };
+  for (
+    const args of [...helpExamples(INSPECT_HELP, places), ...helpExamples(VERIFY_HELP, places)]
+  ) {
+    const { code, out, err } = await cli(args);
+    assert.deepEqual([code, err], [0, ""], args.join(" "));
+    assert.ok(out.length > 0);
+  }
 });
 
 Deno.test("--version is that of deno.json", async () => {
@@ -419,7 +461,10 @@ Deno.test("inspect asks a server for the start only; verify reads all", async ()
 Deno.test("Every command has help that shows examples and exit codes", async () => {
   const top = await cli(["--help"]);
   for (const args of [["help"], ["-h"]]) assert.deepEqual(await cli(args), top);
-  for (const command of ["build", "inspect", "query", "diff", "verify", "push", "convert"]) {
+  const commands = [...top.out.matchAll(/^ {2}(\w+) {2,}/gm)].map(([, command]) => command)
+    .filter((command) => command !== "demo" && command !== "help");
+  assert.equal(commands.length, 9);
+  for (const command of commands) {
     const { code, out } = await cli([command, "--help"]);
     assert.equal(code, 0);
     assert.match(out, /\nUsage: cli .*\n[^]*\nExamples\n[^]*\nExit codes: 0 /);
@@ -447,7 +492,11 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     [["build", "-", "-o", "x"], /Expected --vocab N, because standard input can be read only once/],
     [["build", "-", "-o", "x", "--format", "npy"], /Expected JSON lines on standard input/],
     [["inspect"], /Expected FILE or URL, found none/],
-    [["inspect", "http://"], /Expected a URL, found "http:\/\/"/],
+    [["inspect", "http://"], /Expected a URL, http.* found "http:\/\/"/],
+    [["verify", "ftp://a/b"], /Expected a URL, http.* found "ftp:/],
+    [["query", "file://b c", "1"], /Expected a URL/],
+    [["diff", "-", "-"], /Expected standard input once/],
+    [["decode", "-", "--model", "m", "-"], /Expected standard input once/],
     [["verify", "a", "b"], /Expected one FILE or URL, found 2: a b/],
     [["verify", "a", "--region", "x"], /Expected s3:\/\/bucket\/key with --region/],
     [["inspect", "s3://bucket"], /Expected s3:\/\/bucket\/key, found "s3:\/\/bucket"/],
@@ -483,6 +532,27 @@ Deno.test("As a process: output, errors and exit codes", async () => {
   assert.equal(bad.code, 1);
   assert.match(text.decode(bad.stderr), /^error: Cannot read .*\n {2}code not-found .*\n$/);
   assert.equal((await spawn(["build"]).output()).code, 2);
+});
+
+Deno.test("As a process: a listing ends when nobody reads on", async () => {
+  await using folder = await Folder.create();
+  const rows = Array.from({ length: 50_000 }, (_, i) => [i >> 8, i & 255]);
+  const file = await folder.write("x.st", await bytesOf(rows, 256));
+  const other = await folder.write("y.st", await bytesOf([[300, 0]], 301));
+  for (
+    const args of [
+      ["query", file, "--sequences", "--limit", "0"],
+      ["diff", file, other],
+      ["diff", file, other, "--json"],
+    ]
+  ) {
+    const child = spawn(args);
+    const reader = child.stdout.getReader();
+    assert.ok((await reader.read()).value!.length > 0);
+    await reader.cancel();
+    const err = await new Response(child.stderr).text();
+    assert.deepEqual([(await child.status).code, err], [141, ""], args.join(" "));
+  }
 });
 
 Deno.test({

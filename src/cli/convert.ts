@@ -24,8 +24,8 @@ Usage: cli convert IN.npz -o OUT.safetensors [options]
 The arrays are those that build_static_index of the published STATIC implementation returns, under their names:
 packed_csr, indptr, layer_max_branches, start_mask, dense_mask, dense_states. They hold sequences of one length.
 On the way in, all of them must agree with each other; packed_csr, indptr and start_mask suffice. An index in S3 or
-behind a URL is read from there. Named filters and item ids have no place in the arrays and stay behind. Memory: the
-arrays and the index on the way in, the index and the dense tables on the way out.
+behind a URL is read from there; - is one on standard input. Named filters and item ids have no place in the arrays
+and stay behind. Memory: the arrays and the index on the way in, the index and the dense tables on the way out.
 
 Examples
   From Python: np.savez("static.npz", **dict(zip(names, build_static_index(sids, vocab_size=2048)))), then
@@ -43,6 +43,10 @@ Options
 ${S3_HELP}
   --json          one JSON object instead of text
   -h, --help      this text
+
+JSON
+  input, output, sequences, vocabSize, length, byteLength, denseLevels (of OUT.npz), digest (of OUT.safetensors),
+  leftBehind
 
 Exit codes: 0 converted, 1 the input is bad or cannot be converted (nothing is written), 2 wrong usage,
 130 interrupted (nothing is written)
@@ -83,7 +87,7 @@ export async function convert(args: string[], io: Io): Promise<number> {
   }
   const { input, out, isJson } = options;
   const name = shownName(input);
-  const kind = isAddress(input) ? undefined : (await lookAt(input)).kind;
+  const kind = isAddress(input) || input === "-" ? undefined : (await lookAt(input)).kind;
   const isArchive = /\.npz$/i.test(input) || kind?.startsWith("a zip archive") === true;
   checkTarget(options, isArchive);
   using progress = new ProgressLine(io);
@@ -122,14 +126,20 @@ async function fromArrays(
 ): Promise<Result> {
   const { signal } = io;
   const { Npz } = await import("./npz.ts");
-  const { readStaticArrays, staticSequences } = await import("./static_read.ts");
-  using archive = await Npz.open(input, signal);
+  const { countSequences, readStaticArrays, staticSequences } = await import("./static_read.ts");
+  using archive = await Npz.open(
+    input,
+    signal,
+    (bytes, total) => progress.show("reading", bytes, total, { bytes }),
+  );
   const arrays = await readStaticArrays(archive);
+  const count = countSequences(arrays);
   using index = await buildIndex(staticSequences(arrays), {
     vocabSize: arrays.vocabSize,
     sorted: true,
     signal,
-    onProgress: (done, total) => progress.show(total ? "building" : "reading row", done, total),
+    onProgress: (done, total) =>
+      progress.show(total ? "building" : "taking apart", done, total ?? count, { rows: done }),
   });
   await saveIndex(index, out, io, progress);
   const { size: sequences, vocabSize, maxLength: length, byteLength, digest } = index;

@@ -16,7 +16,7 @@ import {
   parseModel,
 } from "./model_file.ts";
 import { grouped, type Io, ProgressLine, table } from "./output.ts";
-import { promptsOf } from "./prompts.ts";
+import { type Frame, parseFrame, PROMPT_HELP, PROMPT_OPTIONS, promptsOf } from "./prompts.ts";
 import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
 import {
   parseNumbers,
@@ -35,10 +35,10 @@ const DEFAULT_BATCH = 16;
 export const DECODE_HELP =
   `Finds the best sequences of an index for each prompt, as an ONNX model sees it
 
-Usage: cli decode FILE|URL --model MODEL.onnx PROMPT… [options]
+Usage: cli decode FILE|URL|- --model MODEL.onnx PROMPT… [options]        (- is standard input)
 
-PROMPT is the tokens that the model goes on from, as 3,1,4 or [3,1,4]; - alone: JSON lines on standard input, one array of
-tokens each, which are searched in batches. For each: rank, score (the sum of natural log-probabilities), ordinal,
+PROMPT is the tokens that the model goes on from, as 3,1,4 or [3,1,4]; - alone: JSON lines on standard input, one array
+of tokens each, which are searched in batches. For each: rank, score (the sum of natural log-probabilities), ordinal,
 tokens and, where the index has them, item ids. Nothing outside the index can be found. The last line says where the
 search ran and what a step took.
 
@@ -49,6 +49,7 @@ Examples
   cli decode s3://indexes/catalogue.safetensors --region eu-central-1 --model decoder.onnx 3,1 9
   cli decode catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 "[3, 1, 4]"
   cli decode names.safetensors --model gpt.onnx --text "The package for web servers is called"
+  cli decode names.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --text "bird" --prompt-end-token 1
 
 Options
 ${MODEL_HELP}
@@ -59,10 +60,15 @@ ${SEARCH_HELP}
   --text          for indexes of strings: each PROMPT, or line, is a text, and so is what is found
   --tokenizer T   with --text: the tokenizer.json that the index was built with, or the name of a tokenizer, where
                   the index does not say which
+${PROMPT_HELP}
   --batch N       prompts that are searched together; default ${DEFAULT_BATCH}
 ${S3_HELP}
   --json          one JSON object for each prompt instead of text
   -h, --help      this text
+
+JSON
+  prompt (its tokens), text, backend, batch (prompts that were searched together), steps, msPerStep, modelShare (of
+  that time; not on a GPU), and results, best first: ordinal, score, text, sequence, items
 
 Exit codes: 0 searched, also where nothing is found, 1 no index, model, prompt or filter, or it cannot be read, 2 wrong
 usage, 130 interrupted
@@ -73,6 +79,7 @@ interface Options {
   readonly s3: S3Flags;
   readonly model: ModelArguments;
   readonly prompts: readonly string[];
+  readonly frame: Frame;
   readonly texts: { readonly text: boolean; readonly tokenizer?: string };
   readonly filters: readonly string[];
   readonly exclude: readonly number[] | undefined;
@@ -99,7 +106,7 @@ export async function decode(args: string[], io: Io): Promise<number> {
   const tokenizer = await textTokenizer(index, options.texts).catch((error) => {
     throw aboutFile(error, name);
   });
-  const prompts = promptsOf(options.prompts, io, tokenizer);
+  const prompts = promptsOf(options.prompts, io, tokenizer, options.frame);
   using filters = new DisposableStack();
   const filter = filterOf(index, name, options.filters, filters);
   await using model = await openModel(options.model, options.s3, io, progress);
@@ -222,6 +229,7 @@ function parse(args: string[]): Options | undefined {
       ...MODEL_OPTIONS,
       ...SEARCH_OPTIONS,
       ...SHOW_OPTIONS,
+      ...PROMPT_OPTIONS,
       beams: { type: "string", default: String(DEFAULT_BEAMS) },
       batch: { type: "string", default: String(DEFAULT_BATCH) },
       filter: { type: "string", multiple: true, default: [] },
@@ -241,6 +249,9 @@ function parse(args: string[]): Options | undefined {
   if (prompts.length > 1 && prompts.includes("-")) {
     throw new UsageError("Expected - alone, found other prompts beside it");
   }
+  if (argument === "-" && prompts[0] === "-") {
+    throw new UsageError("Expected standard input once, for the index or the prompts, found both");
+  }
   // What is wrong with them is said before anything is read.
   if (!values.text && prompts[0] !== "-") {
     for (const prompt of prompts) parseNumbers("PROMPT", prompt);
@@ -252,6 +263,7 @@ function parse(args: string[]): Options | undefined {
     s3: values,
     model,
     prompts,
+    frame: parseFrame(values),
     texts: values,
     filters,
     exclude: exclude === undefined ? undefined : parseNumbers("--exclude", exclude),

@@ -21,6 +21,7 @@ export async function findDevice(choice: BackendChoice): Promise<Device> {
   try {
     const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
     if (!adapter) return without(choice, "no-adapter", "there is no WebGPU adapter");
+    // Deno ends the process where a device is asked for the info of an adapter that was collected. To read it keeps that.
     const { info, limits, features } = adapter;
     if (info.isFallbackAdapter && choice === "auto") {
       return { reason: `the adapter (${info.description}) is only software` };

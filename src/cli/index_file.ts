@@ -6,7 +6,7 @@ import type { Io, ProgressLine, WholeFile } from "./output.ts";
 import type { S3Flags } from "./s3.ts";
 
 /**
- * Reads an index; header and digests are checked.
+ * Reads an index, "-" from standard input; header and digests are checked.
  *
  * @param verify checks the structure as well.
  * @throws {EspalierError} naming the file, if it is no index or cannot be read.
@@ -15,15 +15,16 @@ import type { S3Flags } from "./s3.ts";
 export async function openIndex(
   argument: string,
   s3: S3Flags,
-  { signal }: Io,
+  { signal, stdin }: Io,
   progress: ProgressLine,
   verify?: true,
 ): Promise<ConstraintIndex> {
   try {
-    return await ConstraintIndex.open(await indexSource(argument, s3), {
+    return await ConstraintIndex.open(await indexSource(argument, s3, stdin), {
       verify,
       signal,
-      onProgress: (bytes, total) => progress.show(verify ? "verifying" : "reading", bytes, total),
+      onProgress: (bytes, total) =>
+        progress.show(verify ? "verifying" : "reading", bytes, total, { bytes }),
     });
   } catch (error) {
     throw aboutFile(error, shownName(argument));

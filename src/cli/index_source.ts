@@ -11,6 +11,7 @@ import {
   shownName,
   UsageError,
 } from "./input.ts";
+import type { Io } from "./output.ts";
 import { checkS3Flags, S3_OPTIONS, type S3Flags, s3Location, s3Object } from "./s3.ts";
 
 /** What a command on one index takes: where it is, its name for messages, whether to answer in JSON. */
@@ -46,20 +47,33 @@ export function parseIndexFlags(args: string[]): IndexFlags | undefined {
 }
 
 /**
+ * The address that an argument is.
+ *
+ * @throws {UsageError} if it is none, or one that nothing is read from.
+ */
+export function parseAddress(argument: string): URL {
+  const url = URL.parse(argument);
+  if (url && /^(?:https?|file):$/.test(url.protocol)) return url;
+  const wanted = "a URL, http:// or https:// or s3://";
+  throw new UsageError(`Expected ${wanted}, found "${shownName(argument)}"`);
+}
+
+/**
  * An index that is about to be read.
  *
+ * @param stdin for the argument "-".
  * @throws {IndexFormatError} if a file is of a well-known other kind.
  * @throws {StorageError} if a file cannot be read.
  * @throws {UsageError} if an address is none, or one in S3 lacks its credentials.
  */
-export async function indexSource(argument: string, s3: S3Flags = {}): Promise<IndexSource> {
+export async function indexSource(
+  argument: string,
+  s3: S3Flags = {},
+  stdin?: Io["stdin"],
+): Promise<IndexSource> {
+  if (argument === "-" && stdin) return stdin();
   if (isS3(argument)) return (await s3Object(s3Location(argument, s3))).source;
-  if (isAddress(argument)) {
-    if (!URL.canParse(argument)) {
-      throw new UsageError(`Expected a URL, found "${shownName(argument)}"`);
-    }
-    return new URL(argument);
-  }
+  if (isAddress(argument)) return parseAddress(argument);
   const { kind, byteLength } = await lookAt(argument);
   if (kind !== undefined && kind !== "a safetensors file") {
     throw new IndexFormatError(

@@ -14,7 +14,7 @@ import { shown } from "./text/tokenizer.ts";
 /** What `cli inspect --help` prints. */
 export const INSPECT_HELP = `Shows what an index holds and what it costs
 
-Usage: cli inspect FILE|URL [options]
+Usage: cli inspect FILE|URL|- [options]        (- is standard input)
 
 Reads and checks the header, some kB whatever the size of the index, and warns where the file is cut or too long.
 (To check the rest: cli verify.)
@@ -50,6 +50,12 @@ ${S3_HELP}
                   be, null where that cannot be seen
   -h, --help      this text
 
+JSON
+  file, formatVersion, digest, sequences, vocabSize, tokenizer (null where there is none), minLength, maxLength, levels
+  (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, byteLength), filters (each
+  with name, allowed, encoding, byteLength), items (null, or type, count, min, max, bits, byteLength), headerByteLength,
+  byteLength, bytesPerItem, entropyBytesPerItem, complete
+
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
 
@@ -67,7 +73,7 @@ export async function inspect(args: string[], io: Io): Promise<number> {
   }
   const { argument, name, s3, isJson } = flags;
   try {
-    const source = await indexSource(argument, s3);
+    const source = await indexSource(argument, s3, io.stdin);
     const { header, total } = await loadHeader(source, { checkMetadata, signal: io.signal });
     const summary = summarize(header);
     const complete = total === undefined ? null : total === summary.byteLength;

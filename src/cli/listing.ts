@@ -48,8 +48,16 @@ export class Listing {
 // Not in TypeScript's library yet.
 const { rawJSON } = JSON as JSON & { rawJSON(text: string): unknown };
 
-/** JSON on one line; integers of any size keep all their digits. */
-export function jsonLine(value: unknown): string {
+/** An object as JSON on one line; integers of any size keep all their digits. */
+export function jsonLine(value: object): string {
+  const fields = Object.entries(value).filter(([, part]) => part !== undefined).map(
+    // Tokens by themselves: asking for each of them what it is takes most of the time.
+    ([name, part]) => `"${name}":${part instanceof Uint32Array ? `[${part.join()}]` : json(part)}`,
+  );
+  return `{${fields.join()}}`;
+}
+
+function json(value: unknown): string {
   return JSON.stringify(value, (_key, part) => {
     if (typeof part === "bigint") return rawJSON(String(part));
     return part instanceof Uint32Array ? Array.from(part) : part;
@@ -58,7 +66,9 @@ export function jsonLine(value: unknown): string {
 
 /** Tokens as text: `3 1 4`. */
 export function tokensText(tokens: ArrayLike<number>): string {
-  return Array.from(tokens).join(" ");
+  let text = tokens.length > 0 ? String(tokens[0]) : "";
+  for (let i = 1; i < tokens.length; i++) text += ` ${tokens[i]}`;
+  return text;
 }
 
 /** Item ids as text: integers as they are, strings in quotation marks, since they may hold anything. */

@@ -18,7 +18,7 @@ import { decode, DECODE_HELP } from "./decode.ts";
 import { diff, DIFF_HELP } from "./diff.ts";
 import { UsageError } from "./input.ts";
 import { inspect, INSPECT_HELP } from "./inspect.ts";
-import { type Io, terminal } from "./output.ts";
+import { ClosedOutput, type Io, terminal } from "./output.ts";
 import { push, PUSH_HELP } from "./push.ts";
 import { query, QUERY_HELP } from "./query.ts";
 import { environment } from "./s3.ts";
@@ -57,9 +57,11 @@ Examples
   cli push catalogue.safetensors s3://indexes/catalogue.safetensors
   cli verify https://cdn.example.com/catalogue.safetensors
 
-Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted; those of diff are 0 same, 1 different,
-2 trouble
-With --json, results go to standard output and errors to standard error as one JSON object each
+Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted, 141 nobody reads on (cli … | head);
+those of diff are 0 same, 1 different, 2 trouble
+With --json, results go to standard output and errors to standard error as one JSON object each; the help of a command
+names the fields, which are left out where there is nothing to say. Errors: error, with code, message and what they are
+about (file, row, expected, actual, …)
 `;
 
 type Command = (args: string[], io: Io) => Promise<number>;
@@ -81,6 +83,9 @@ const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: numb
   ["demo", { run: demo }],
 ]);
 
+/** What shells give a process that ends because nobody reads on: 128 + SIGPIPE. */
+const CLOSED_OUTPUT = 141;
+
 /** Why the process is to end. */
 class Interrupted extends Error {
   override name = "Interrupted";
@@ -95,8 +100,8 @@ class Interrupted extends Error {
  *
  * @param args without the names of runtime and script.
  * @param io defaults to the process's own.
- * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted; the help of a command
- * says where it has others.
+ * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted, 141 nobody reads on; the
+ * help of a command says where it has others.
  */
 export async function main(
   args: string[],
@@ -104,21 +109,22 @@ export async function main(
 ): Promise<number> {
   const [name = "", ...rest] = args;
   if (name === "help" && rest.length > 0) return await main([rest[0], "--help"], io);
-  if (name === "help" || name === "--help" || name === "-h") {
-    io.out(HELP);
-    return 0;
-  }
-  if (name === "--version") {
-    io.out(`${VERSION}\n`);
-    return 0;
-  }
   const command = COMMANDS.get(name);
   try {
+    if (name === "help" || name === "--help" || name === "-h") {
+      io.out(HELP);
+      return 0;
+    }
+    if (name === "--version") {
+      io.out(`${VERSION}\n`);
+      return 0;
+    }
     if (!command) {
       throw new UsageError(name ? `Unknown command "${name}"` : "Expected a command, found none");
     }
     return await command.run(rest, io);
   } catch (error) {
+    if (error instanceof ClosedOutput) return CLOSED_OUTPUT;
     if (io.signal.aborted) {
       const { reason } = io.signal;
       io.err("interrupted\n");

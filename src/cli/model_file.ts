@@ -4,6 +4,7 @@ import { EspalierError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
 import type { OnnxModel } from "../models/onnx.ts";
 import { type BackendChoice, findDevice } from "./device.ts";
+import { parseAddress } from "./index_source.ts";
 import { aboutFile, isAddress, isS3, lookAt, openFile, shownName, UsageError } from "./input.ts";
 import type { Io, ProgressLine } from "./output.ts";
 import { type S3Flags, s3Location, s3Object } from "./s3.ts";
@@ -147,9 +148,8 @@ async function readModel(file: string, s3: S3Flags, signal: AbortSignal): Promis
       return await new Response(await source.read(undefined, signal)).bytes();
     }
     if (isAddress(file)) {
-      if (!URL.canParse(file)) throw new UsageError(`Expected a URL, found "${name}"`);
       const { readSource } = await import("../models/onnx_graph.ts");
-      return await readSource(new URL(file), (url) => fetch(url, { signal }));
+      return await readSource(parseAddress(file), (url) => fetch(url, { signal }));
     }
     const { kind } = await lookAt(file);
     if (kind !== undefined) {

@@ -46,32 +46,43 @@ export class Npz implements ArrayReader, Disposable {
   #file: Deno.FsFile;
   #entries: readonly FileEntry[];
   #signal: AbortSignal;
+  #onProgress: (bytes: number, total: number) => void;
+  /** Bytes of the arrays that have been read. */
+  #done = 0;
 
   private constructor(
     path: string,
     file: Deno.FsFile,
     entries: readonly FileEntry[],
     signal: AbortSignal,
+    onProgress: (bytes: number, total: number) => void,
   ) {
     this.#path = path;
     this.#file = file;
     this.#entries = entries;
     this.#signal = signal;
+    this.#onProgress = onProgress;
     this.names = entries.map(({ filename }) => filename.replace(/\.npy$/, ""));
   }
 
   /**
    * Opens an archive and reads what it lists.
    *
+   * @param onProgress is told how much of all arrays has been read.
    * @throws {BuildInputError} with code `"bad-zip"`.
    * @throws {StorageError} if the file cannot be read.
    */
-  static async open(path: string, signal: AbortSignal): Promise<Npz> {
+  static async open(
+    path: string,
+    signal: AbortSignal,
+    onProgress: (bytes: number, total: number) => void = () => {},
+  ): Promise<Npz> {
     const file = await openFile(path);
     try {
       const { size } = await file.stat();
       const entries = await new ZipReader(new FileReader(file, size), OPTIONS).getEntries();
-      return new Npz(path, file, entries.filter((entry) => !entry.directory), signal);
+      const files = entries.filter((entry) => !entry.directory);
+      return new Npz(path, file, files, signal, onProgress);
     } catch (error) {
       file.close();
       signal.throwIfAborted();
@@ -88,10 +99,13 @@ export class Npz implements ArrayReader, Disposable {
     // Where unpacking fails, the stream may not: it would be waited for in vain.
     const failure = new Promise<never>((_, reject) => unpacking.catch(reject));
     try {
-      const options = { byteLength: entry.uncompressedSize, signal };
+      const total = this.#entries.reduce((sum, { uncompressedSize }) => sum + uncompressedSize, 0);
+      const onProgress = (bytes: number) => this.#onProgress(this.#done + bytes, total);
+      const options = { byteLength: entry.uncompressedSize, signal, onProgress };
       const reading = readNpyArray(source, entry.filename, what, options, checkShape);
       const array = await Promise.race([reading, failure]);
       await unpacking;
+      this.#done += entry.uncompressedSize;
       return array;
     } catch (error) {
       signal.throwIfAborted();

@@ -5,7 +5,7 @@ import { createLocked, removeAbandonedFiles } from "./abandoned.ts";
 
 /** Where a subcommand reads and writes, so that it runs in tests as in a terminal. */
 export interface Io {
-  /** Appends to standard output. */
+  /** Appends to standard output. @throws {ClosedOutput} if nobody reads it any more. */
   out(text: string): void;
   /** Appends to standard error. */
   err(text: string): void;
@@ -19,11 +19,18 @@ export interface Io {
   readonly signal: AbortSignal;
 }
 
+/** Whoever reads standard output has seen enough: `cli query … | head`. */
+export class ClosedOutput extends Error {
+  override name = "ClosedOutput";
+}
+
 /** The process's own input and output. */
 export function terminal(signal: AbortSignal): Io {
   return {
-    out: (text) => writeText(Deno.stdout, text),
-    err: (text) => writeText(Deno.stderr, text),
+    out(text) {
+      if (!writeText(Deno.stdout, text)) throw new ClosedOutput();
+    },
+    err: (text) => void writeText(Deno.stderr, text),
     showProgress: Deno.stderr.isTerminal(),
     useColor: Deno.stderr.isTerminal() && !Deno.noColor,
     stdin: () => Deno.stdin.readable,
@@ -31,13 +38,15 @@ export function terminal(signal: AbortSignal): Io {
   };
 }
 
-function writeText(stream: { writeSync(bytes: Uint8Array): number }, text: string): void {
+/** Writes all of a text; false if nobody reads it. */
+function writeText(stream: { writeSync(bytes: Uint8Array): number }, text: string): boolean {
   let bytes = new TextEncoder().encode(text);
   try {
     while (bytes.length > 0) bytes = bytes.subarray(stream.writeSync(bytes));
+    return true;
   } catch (error) {
-    // Whoever reads has seen enough: "cli inspect … | head".
-    if (!(error instanceof Deno.errors.BrokenPipe)) throw error;
+    if (error instanceof Deno.errors.BrokenPipe) return false;
+    throw error;
   }
 }
 

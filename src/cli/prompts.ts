@@ -4,11 +4,37 @@ import type { Prompt } from "./decode_batches.ts";
 import { readJsonLines } from "./jsonl.ts";
 import { readLines } from "./lines.ts";
 import type { Io } from "./output.ts";
-import { parseNumbers } from "./search_flags.ts";
+import { MAX_TOKEN, parseNumbers, wholeFlag } from "./search_flags.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
 
 /** Longest line of text, in characters. */
 const MAX_LINE = 2 ** 20;
+
+/** Flags of prompts, for `parseFlags`. */
+export const PROMPT_OPTIONS = {
+  "prompt-start-token": { type: "string" },
+  "prompt-end-token": { type: "string" },
+} as const;
+
+/** The same, for the help of a command. */
+export const PROMPT_HELP =
+  `  --prompt-start-token N  goes before each prompt: <s> or <bos>, where the model expects it
+  --prompt-end-token N    goes behind each prompt: </s>, as T5 and other encoders expect it`;
+
+/** What goes before and behind each prompt. */
+export interface Frame {
+  readonly start: readonly number[];
+  readonly end: readonly number[];
+}
+
+/** Reads the flags. @throws {UsageError} if one is no token. */
+export function parseFrame(values: { [Name in keyof typeof PROMPT_OPTIONS]?: string }): Frame {
+  const tokens = (name: keyof typeof PROMPT_OPTIONS) => {
+    const token = wholeFlag(`--${name}`, values[name], 0, MAX_TOKEN);
+    return token === undefined ? [] : [token];
+  };
+  return { start: tokens("prompt-start-token"), end: tokens("prompt-end-token") };
+}
 
 /**
  * Prompts in order. Those of standard input are read as they are asked for.
@@ -17,21 +43,29 @@ const MAX_LINE = 2 ** 20;
  * @param tokenizer arguments and lines are texts, of which it makes the tokens.
  * @throws {UsageError} if an argument is something else. @throws {BuildInputError} naming the line, if that is.
  */
-export function promptsOf(
+export async function* promptsOf(
+  args: readonly string[],
+  io: Io,
+  tokenizer: Tokenizer | undefined,
+  { start, end }: Frame,
+): AsyncGenerator<Prompt, void, void> {
+  for await (const { tokens, ...prompt } of barePrompts(args, io, tokenizer)) {
+    yield { tokens: [...start, ...tokens, ...end], ...prompt };
+  }
+}
+
+function barePrompts(
   args: readonly string[],
   { stdin, signal }: Io,
   tokenizer: Tokenizer | undefined,
-): AsyncIterable<Prompt> {
+): AsyncIterable<Prompt> | Iterable<Prompt> {
   if (args.length === 1 && args[0] === "-") {
     return tokenizer ? textLines(stdin, signal, tokenizer) : promptLines(stdin, signal);
   }
-  const prompts = args.map((arg, i): Prompt => ({
+  return args.map((arg, i) => ({
     ...(tokenizer ? spelt(arg, tokenizer) : { tokens: parseNumbers("PROMPT", arg) }),
     place: args.length > 1 ? `prompt ${i + 1}` : "the prompt",
   }));
-  return (async function* () {
-    yield* prompts;
-  })();
 }
 
 function spelt(text: string, { encode }: Tokenizer): Pick<Prompt, "tokens" | "text"> {

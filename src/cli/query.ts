@@ -1,14 +1,18 @@
 /** `query`: what may follow a prefix, and how much lies below it. */
-import { branchesOf, type OrdinalRange, ordinalsBelow } from "../index/below.ts";
-import { countOnes } from "../index/rank.ts";
+import type { OrdinalRange } from "../index/below.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { countOnes } from "../index/rank.ts";
+import { SequenceCursor } from "../index/sequence_cursor.ts";
 import { openIndex } from "./index_file.ts";
 import { aboutFile, parseFlags, shownName, UsageError } from "./input.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "./listing.ts";
 import { allowedByAll, hasBit, type OrdinalBits } from "./ordinal_bits.ts";
 import { facts, grouped, type Io, ProgressLine, table } from "./output.ts";
+import { below, belowText, type Found } from "./query_below.ts";
 import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
+import { parseNumbers } from "./search_flags.ts";
 import { SHOW_HELP, SHOW_OPTIONS, textTokenizer } from "./text/show.ts";
+import type { Tokenizer } from "./text/tokenizer.ts";
 
 /** Rows that are shown where nothing else is asked for. */
 const DEFAULT_LIMIT = 20;
@@ -16,11 +20,14 @@ const DEFAULT_LIMIT = 20;
 /** What `cli query --help` prints. */
 export const QUERY_HELP = `Shows what may follow a prefix, and how many sequences lie below it
 
-Usage: cli query FILE|URL [PREFIX] [options]
+Usage: cli query FILE|URL|- [PREFIX] [options]        (- is standard input)
 
 PREFIX is the tokens so far, as 3,1,4 or [3,1,4]; none for the first token. For each token that may follow: how many
 sequences begin so, what share that is of those below the prefix, and the ordinal, where one ends with that token,
 with its item ids, where the index has them. Counts are exact, and take milliseconds, whatever the size of the index.
+
+With --text, PREFIX is a text, which may end within a token, and what is shown are the texts of a token more: "reac"
+leads to "react", and that to "react-dom" and "reactive".
 
 Examples
   cli query catalogue.safetensors
@@ -40,6 +47,11 @@ ${S3_HELP}
   --json          one JSON object instead of text; with --sequences, one for each
   -h, --help      this text
 
+JSON
+  file, prefix (with --text: text), filters, sequences, canEnd, ordinal, items, tokens (how many may follow), and next,
+  up to --limit of them: token (with --text: tokens, text), sequences, ordinal, items
+  with --sequences: ordinal, sequence, text, items
+
 Exit codes: 0 shown, also where nothing begins so, 1 not an index, no such filter, or it cannot be read, 2 wrong usage,
 130 interrupted
 `;
@@ -47,12 +59,9 @@ Exit codes: 0 shown, also where nothing begins so, 1 not an index, no such filte
 interface Options {
   readonly argument: string;
   readonly s3: S3Flags;
-  readonly prefix: readonly number[];
-  /** PREFIX as it was given. */
-  readonly prefixText: string;
+  /** As it was given. */
+  readonly prefix: string;
   readonly texts: { readonly text: boolean; readonly tokenizer?: string };
-  /** The text of tokens, where it is to be shown. */
-  readonly decode?: (tokens: ArrayLike<number>) => string;
   readonly filters: readonly string[];
   readonly sort: "count" | "token";
   readonly limit: number;
@@ -77,14 +86,14 @@ export async function query(args: string[], io: Io): Promise<number> {
     using progress = new ProgressLine(io);
     using index = await openIndex(options.argument, options.s3, io, progress);
     progress[Symbol.dispose]();
-    const { filters, texts, prefixText } = options;
+    const { filters, texts, prefix } = options;
     const tokenizer = await textTokenizer(index, texts);
-    const shown = tokenizer
-      ? { ...options, prefix: tokenizer.encode(prefixText), decode: tokenizer.decode }
-      : options;
     const allowed = filters.length > 0 ? allowedByAll(index, filters) : undefined;
-    if (options.listSequences) await list(index, allowed, shown, io);
-    else show(name, index, allowed, shown, io);
+    const found = tokenizer
+      ? belowText(index, prefix, tokenizer)
+      : below(index, parsePrefix(prefix));
+    if (options.listSequences) await list(index, allowed, found, options, tokenizer?.decode, io);
+    else show(name, index, allowed, found, options, io);
   } catch (error) {
     throw aboutFile(error, name);
   }
@@ -107,31 +116,32 @@ function show(
   name: string,
   index: ConstraintIndex,
   allowed: OrdinalBits | undefined,
-  options: Options,
+  found: Found,
+  { filters, sort, limit, isJson }: Options,
   io: Io,
 ): void {
-  const { prefix, filters, sort, limit, decode } = options;
+  const { asked, ordinal } = found;
   const whole = (ordinal: number | undefined) => ({
     ordinal,
     items: ordinal !== undefined && index.items ? index.itemsAt(ordinal) : undefined,
   });
-  const all = branchesOf(index, prefix)
-    .map(({ token, ordinal, below }) => ({ token, ordinal, sequences: count(below, allowed) }))
+  const all = found.next
+    .map((branch) => ({ ...branch, sequences: count(branch.below, allowed) }))
     .filter(({ sequences }) => sequences > 0);
-  if (sort === "count") all.sort((a, b) => b.sequences - a.sequences || a.token - b.token);
-  const next = all.slice(0, limit).map(({ token, ordinal, sequences }) => ({
-    token,
-    text: decode?.([token]),
+  if (sort === "count") all.sort((a, b) => b.sequences - a.sequences);
+  const next = all.slice(0, limit).map(({ token, tokens, text, sequences, ordinal }) => ({
+    token: tokens ? undefined : token,
+    tokens,
+    text,
     sequences,
     ...whole(ordinal !== undefined && isAllowed(allowed, ordinal) ? ordinal : undefined),
   }));
-  const ordinal = index.ordinalOf(prefix);
-  const sequences = count(ordinalsBelow(index, prefix), allowed);
+  const sequences = count(found.ranges, allowed);
   const canEnd = ordinal !== undefined && isAllowed(allowed, ordinal);
-  if (options.isJson) {
+  if (isJson) {
     const result = {
       file: name,
-      prefix,
+      ...asked,
       filters: filters.length > 0 ? filters : undefined,
       sequences,
       canEnd,
@@ -144,55 +154,57 @@ function show(
   }
   const { items } = whole(ordinal);
   const verdict = canEnd ? "yes" : ordinal === undefined ? "no" : "no, not allowed";
+  const hasText = "text" in asked;
+  const prefix = hasText ? JSON.stringify(asked.text) : tokensText(asked.prefix);
   io.out(`${name}\n`);
   io.out(facts([
-    ["prefix", prefix.length > 0 ? tokensText(prefix) : "none"],
+    ["prefix", prefix || "none"],
     ...(filters.length > 0 ? [["filters", filters.join(" and ")] as const] : []),
-    ["sequences", sequences > 0 ? grouped(sequences) : `0${reason(index, options)}`],
+    ["sequences", sequences > 0 ? grouped(sequences) : `0${reason(found, filters)}`],
     ["may end", ordinal === undefined ? verdict : `${verdict}: ordinal ${ordinal}`],
     ...(items ? [["item ids", itemsText(items)] as const] : []),
   ]));
   if (next.length === 0) return;
   const hasOrdinals = next.some(({ ordinal }) => ordinal !== undefined);
   const hasItems = next.some(({ items }) => items !== undefined);
-  const rest = [...(hasOrdinals ? ["ordinal"] : []), ...(hasItems ? ["item ids"] : [])];
-  const rows = next.map(({ token, text, sequences: below, ordinal, items }) => [
-    String(token),
-    ...(text === undefined ? [] : [JSON.stringify(text)]),
+  const head = [
+    ...(hasText ? ["text", "tokens"] : ["token"]),
+    "sequences",
+    "percent",
+    ...(hasOrdinals ? ["ordinal"] : []),
+    ...(hasItems ? ["item ids"] : []),
+  ];
+  const rows = next.map(({ token, tokens, text, sequences: below, ordinal, items }) => [
+    ...(tokens ? [JSON.stringify(text), tokensText(tokens)] : [String(token!)]),
     grouped(below),
     (100 * below / sequences).toFixed(1),
     ...(hasOrdinals ? [String(ordinal ?? "")] : []),
     ...(hasItems ? [items ? itemsText(items) : ""] : []),
   ]);
-  io.out(
-    `\n${table(["token", ...(decode ? ["text"] : []), "sequences", "percent", ...rest], rows)}`,
-  );
+  io.out(`\n${table(head, rows)}`);
   const hidden = all.length - next.length;
   if (hidden > 0) io.out(`  … and ${grouped(hidden)} more; --limit 0 shows all\n`);
 }
 
-/** Why nothing lies below a prefix. */
-function reason(index: ConstraintIndex, { prefix, filters }: Options): string {
-  if (ordinalsBelow(index, prefix).length > 0) {
+/** Why nothing that is allowed lies below a prefix. */
+function reason({ ranges, known }: Found, filters: readonly string[]): string {
+  if (ranges.length > 0) {
     return `; ${filters.length > 1 ? "the filters allow" : "the filter allows"} none of ${
-      grouped(count(ordinalsBelow(index, prefix), undefined))
+      grouped(count(ranges, undefined))
     }`;
   }
-  const length = prefix.findIndex((_, i) =>
-    ordinalsBelow(index, prefix.slice(0, i + 1)).length === 0
-  );
-  return `; no sequence begins so${
-    length > 0 ? `, but some with ${tokensText(prefix.slice(0, length))}` : ""
-  }`;
+  const start = known();
+  return `; no sequence begins so${start ? `, but some with ${start}` : ""}`;
 }
 
 async function list(
   index: ConstraintIndex,
   allowed: OrdinalBits | undefined,
-  { prefix, limit, isJson, decode }: Options,
+  { ranges }: Found,
+  { limit, isJson }: Options,
+  decode: Tokenizer["decode"] | undefined,
   io: Io,
 ): Promise<void> {
-  const ranges = ordinalsBelow(index, prefix);
   const total = count(ranges, allowed);
   const width = Math.max("ordinal".length, String(ranges.at(-1)?.end ?? "").length);
   const listing = new Listing(io);
@@ -203,12 +215,14 @@ async function list(
       }`,
     );
   }
+  const cursor = new SequenceCursor(index);
   let done = 0;
   for (const { start, end } of ranges) {
     for (let ordinal = start; ordinal < end && done < limit; ordinal++) {
       if (!isAllowed(allowed, ordinal)) continue;
       done++;
-      const sequence = index.sequenceAt(ordinal);
+      cursor.seek(ordinal);
+      const sequence = cursor.sequence();
       const items = index.items && index.itemsAt(ordinal);
       listing.line(
         isJson
@@ -217,7 +231,8 @@ async function list(
             decode ? `  ${JSON.stringify(decode(sequence))}` : ""
           }${items ? `  ${itemsText(items)}` : ""}`,
       );
-      await listing.turn(done, total);
+      const pause = listing.turn(done, total);
+      if (pause) await pause;
     }
   }
   if (!isJson && done < total) {
@@ -257,11 +272,12 @@ function parse(args: string[]): Options | undefined {
   if (listSequences && values.sort !== undefined) {
     throw new UsageError("Expected --sort or --sequences, which are listed by ordinal");
   }
+  // What is wrong with it is said before anything is read.
+  if (!values.text) parsePrefix(prefix);
   return {
     argument,
     s3: values,
-    prefix: values.text ? [] : parsePrefix(prefix),
-    prefixText: prefix,
+    prefix,
     texts: values,
     filters,
     sort,
@@ -271,12 +287,6 @@ function parse(args: string[]): Options | undefined {
   };
 }
 
-/** Reads `3,1,4` or `[3,1,4]`, with or without spaces. */
 function parsePrefix(text: string): number[] {
-  const [, inner] = /^\s*\[(.*)\]\s*$/s.exec(text) ?? [, text];
-  if (inner.trim() === "") return [];
-  return inner.split(",").map((part) => {
-    if (/^\s*\d{1,15}\s*$/.test(part)) return Number(part);
-    throw new UsageError(`Expected PREFIX as 3,1,4 or [3,1,4], found "${text}"`);
-  });
+  return parseNumbers("PREFIX", text);
 }

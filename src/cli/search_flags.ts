@@ -12,8 +12,8 @@ export const SEARCH_OPTIONS = {
 
 /** The same, for the help of a command. */
 export const SEARCH_HELP =
-  `  --normalize N   vocab (default): probabilities over all tokens of the model; allowed: over those that may follow; none:
-                  the model returns log-probabilities
+  `  --normalize N   vocab (default): probabilities over all tokens of the model; allowed: over those that may follow;
+                  none: the model returns log-probabilities
   --end-token N   ending a sequence costs the log-probability of this token, which occurs in no sequence
   --length-penalty P   ranks by score / length^P; default 0
   --tokens-per-beam N  looks only at the best N tokens of each beam; default all, which is exact`;

@@ -45,6 +45,9 @@ ${S3_HELP}
   --json          says where it listens, and errors at start, as one JSON object
   -h, --help      this text
 
+JSON
+  url, index (where it is), digest, size, vocabSize, model (where it runs), curl (a command that asks)
+
 Credentials
 ${S3_CREDENTIALS_HELP}
 
@@ -130,8 +133,8 @@ async function load(
 
 /** @throws {UsageError} if a file can be read only once. */
 async function checkRepeatable(file: string): Promise<void> {
-  const { byteLength } = await lookAt(file);
-  if (byteLength !== undefined) return;
+  const isPipe = file === "-" || (await lookAt(file)).byteLength === undefined;
+  if (!isPipe) return;
   throw new UsageError(`Expected a file that can be read again, found the pipe "${file}"`);
 }
 
@@ -170,12 +173,15 @@ function announce(
     io.out(`${JSON.stringify(ready)}\n`);
     return;
   }
-  io.out(`Serving ${shownName(argument)} (${index.digest.slice(0, 12)}…) at ${url}\n`);
-  if (place) io.out(`  model on ${place}\n`);
-  if (!tokens && !/^(?:localhost|127\..*|::1)$/.test(hostname)) {
-    io.out("  without --token-env: whoever reaches this port may ask\n");
-  }
-  io.out(`  ${curl}\n`);
+  const isOpen = !tokens && !/^(?:localhost|127\..*|::1)$/.test(hostname);
+  const lines = [
+    `Serving ${shownName(argument)} (${index.digest.slice(0, 12)}…) at ${url}`,
+    ...(place ? [`  model on ${place}`] : []),
+    ...(isOpen ? ["  without --token-env: whoever reaches this port may ask"] : []),
+    `  ${curl}`,
+  ];
+  // At once: whoever reads but the first line does not end the server.
+  io.out(`${lines.join("\n")}\n`);
 }
 
 function report(io: Io, error: unknown, during: string, isLogged: boolean): void {

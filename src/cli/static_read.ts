@@ -124,6 +124,15 @@ function wrong(array: Name, what: string, code = "bad-arrays", facts: ErrorFacts
   );
 }
 
+/** How many sequences there are, if the arrays are sound. */
+export function countSequences({ packed, vocabSize }: StaticArrays): number {
+  let count = 0;
+  for (let i = 0; i < packed.length; i += 2) {
+    if (packed[i] < vocabSize && packed[i + 1] === 0) count++;
+  }
+  return count;
+}
+
 /** The sequences, sorted, each valid until the next. Every state is reached once, or it is an error. */
 export function staticSequences(arrays: StaticArrays): Iterable<Uint32Array> {
   return new Walk(arrays).sequences();

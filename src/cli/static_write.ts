@@ -1,7 +1,7 @@
 /** An index as the arrays of the published implementation (layout: static_layout.ts). */
 import { EspalierError, LimitError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
-import { levelRows } from "../index/level_rows.ts";
+import { edgeBatches } from "../index/level_edges.ts";
 import { npyHeader } from "./npy_array.ts";
 import { ARRAYS, firstStates } from "./static_layout.ts";
 
@@ -46,7 +46,7 @@ export function staticArrays(index: ConstraintIndex, dense: number): ArrayFile[]
   const square = Array.from({ length: dense }, () => vocabSize);
   const branches = BigInt64Array.from(levels, ({ maxBranch }) => BigInt(maxBranch));
   return [
-    file("packed", "<i4", [transitions, 2], int32Chunks(packedCsr(index, first))),
+    file("packed", "<i4", [transitions, 2], packedCsr(index, first)),
     file("indptr", "<i4", [states + 2], int32Chunks(indptr(index))),
     file("branches", "<i8", [maxLength], [new Uint8Array(branches.buffer)]),
     file("startMask", "|b1", [vocabSize], [starts]),
@@ -101,56 +101,65 @@ function file(
   };
 }
 
-function* packedCsr(index: ConstraintIndex, first: readonly number[]): Generator<number> {
+function* packedCsr(
+  index: ConstraintIndex,
+  first: readonly number[],
+): Generator<Uint8Array<ArrayBuffer>> {
   const { vocabSize, maxLength } = index;
   for (let d = 1; d < maxLength; d++) {
-    let next = first[d];
-    for (const row of levelRows(index, d)) {
-      for (let i = 0; i < row.length; i++) {
-        yield row[i];
-        yield d + 1 < maxLength ? next++ : 0;
+    const isLast = d + 1 === maxLength;
+    for (const { first: edge, tokens } of edgeBatches(index, d)) {
+      const pairs = new Int32Array(2 * tokens.length);
+      for (let i = 0; i < tokens.length; i++) {
+        pairs[2 * i] = tokens[i];
+        pairs[2 * i + 1] = isLast ? 0 : first[d] + edge + i;
       }
+      yield new Uint8Array(pairs.buffer);
     }
   }
-  for (let i = 0; i < vocabSize; i++) {
-    yield vocabSize;
-    yield 0;
-  }
+  const none = Int32Array.from({ length: 2 * vocabSize }, (_, i) => i % 2 === 0 ? vocabSize : 0);
+  yield new Uint8Array(none.buffer);
 }
 
 function* indptr(index: ConstraintIndex): Generator<number> {
-  const { vocabSize, maxLength } = index;
+  const { vocabSize, maxLength, levels } = index;
   const starts = index.allowedTokens([]);
   // Of state 0, where every sequence has ended.
   yield 0;
-  yield 0;
-  let end = 0;
+  // Transitions on earlier levels.
+  let before = 0;
   let token = 0;
-  let row = 0;
-  for (const { length } of levelRows(index, 1)) {
-    for (; token < starts[row]; token++) yield end;
-    yield end += length;
-    token++;
-    row++;
+  for (let d = 1; d < maxLength; d++) {
+    let row = -1;
+    for (const { first, rows } of edgeBatches(index, d)) {
+      for (let i = 0; i < rows.length; i++) {
+        if (rows[i] === row) continue;
+        row = rows[i];
+        const start = before + first + i;
+        yield start;
+        // So do the states of tokens that come first nowhere.
+        if (d === 1) { for (; token < starts[row]; token++) yield start; }
+        if (d === 1) token++;
+      }
+    }
+    before += levels[d].edges;
+    if (d === 1) { for (; token < vocabSize; token++) yield before; }
   }
-  for (; token < vocabSize; token++) yield end;
-  for (let d = 2; d < maxLength; d++) {
-    for (const { length } of levelRows(index, d)) yield end += length;
-  }
-  yield end + vocabSize;
+  yield before;
+  yield before + vocabSize;
 }
 
 /** Which prefixes of `dense` tokens there are, and their states, of which the first has number `first`. */
 function denseTables(index: ConstraintIndex, dense: number, first: number) {
   const { vocabSize } = index;
-  let cells = Array.from(index.allowedTokens([]));
+  let cells = index.allowedTokens([]);
   for (let d = 1; d < dense; d++) {
     const above = cells;
-    let row = 0;
-    cells = [];
-    for (const tokens of levelRows(index, d)) {
-      const start = above[row++] * vocabSize;
-      for (let i = 0; i < tokens.length; i++) cells.push(start + tokens[i]);
+    cells = new Uint32Array(index.levels[d].edges);
+    for (const { first, tokens, rows } of edgeBatches(index, d)) {
+      for (let i = 0; i < rows.length; i++) {
+        cells[first + i] = above[rows[i]] * vocabSize + tokens[i];
+      }
     }
   }
   const mask = new Uint8Array(vocabSize ** dense);

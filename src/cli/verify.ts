@@ -8,7 +8,7 @@ import { S3_HELP } from "./s3.ts";
 /** What `cli verify --help` prints. */
 export const VERIFY_HELP = `Reads a whole index and checks all that can be checked
 
-Usage: cli verify FILE|URL [options]
+Usage: cli verify FILE|URL|- [options]        (- is standard input)
 
 Opening an index checks its header and digests: damage on the way is found. Verifying walks the levels, named
 filters and item ids as well: it also finds what was written wrongly. Memory: the index.
@@ -22,6 +22,9 @@ Options
 ${S3_HELP}
   --json          one JSON object instead of text
   -h, --help      this text
+
+JSON
+  ok (true), file, digest, sequences, byteLength, checked (what was)
 
 Exit codes: 0 sound, 1 damaged, not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;

@@ -2,11 +2,11 @@
  * What lies below a prefix, from the row starts alone: what descends from neighbouring edges is neighbours on every
  * level, so that the first and the last of them say how many there are. Nothing is enumerated.
  */
-import { type BitVector, selectOne } from "./bit_vector.ts";
+import { selectOne } from "./bit_vector.ts";
 import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
-import { innerEdges, type LevelShape, rowWords } from "./layout.ts";
+import { innerEdges, rowWords } from "./layout.ts";
+import { levelList, levelVector } from "./level_views.ts";
 import { onesBefore } from "./rank.ts";
-import { bitVectorView, sectionView } from "./sections.ts";
 import type { IndexStorage } from "./storage.ts";
 
 /** Sequences of one length: those with ordinals from `start` up to, not including, `end`. */
@@ -106,15 +106,13 @@ function openLevels(index: ConstraintIndex): Level[] {
   let ordinalsBefore = 0;
   return levels.map((shape, d) => {
     const innerCount = innerEdges(levels, d);
-    const vector = (part: string, bits: number, ones: number): BitVector =>
-      bitVectorView(storage, `level${d}.${part}`, bits, ones);
-    const inner = shape.inner ? vector("inner", shape.edges, innerCount) : undefined;
-    const end = shape.end ? vector("end", shape.edges, shape.ends) : undefined;
+    const inner = shape.inner ? levelVector(storage, d, "inner") : undefined;
+    const end = shape.end ? levelVector(storage, d, "end") : undefined;
     const innerBefore = (edge: number) =>
       inner ? onesBefore(inner, edge) : innerCount > 0 ? edge : 0;
     const level: Level = {
       ordinalsBefore,
-      rowStart: rowStarts(storage, shape, d),
+      rowStart: rowStarts(storage, d),
       innerBefore,
       endsBefore: (edge) => end ? onesBefore(end, edge) : edge - innerBefore(edge),
     };
@@ -123,23 +121,23 @@ function openLevels(index: ConstraintIndex): Level[] {
   });
 }
 
-function rowStarts(storage: IndexStorage, shape: LevelShape, d: number): Level["rowStart"] {
-  const { edges, states, encoding, starts } = shape;
-  if (encoding === "bitmap") {
+function rowStarts(storage: IndexStorage, d: number): Level["rowStart"] {
+  const shape = storage.shape.levels[d];
+  if (shape.encoding === "bitmap") {
+    const bitmap = levelVector(storage, d, "bitmap");
     const width = rowWords(shape) * 32;
-    const bitmap = bitVectorView(storage, `level${d}.bitmap`, states * width, edges);
     return (state) => onesBefore(bitmap, state * width);
   }
-  if (starts === "one") return (state) => state;
-  if (starts === "bits") {
-    const bits = bitVectorView(storage, `level${d}.starts`, edges, states);
+  if (shape.starts === "one") return (state) => state;
+  if (shape.starts === "bits") {
+    const bits = levelVector(storage, d, "starts");
     return (state) => selectOne(bits, state);
   }
-  const list = sectionView(storage, `level${d}.starts`);
+  const list = levelList(storage, d);
   return (state) => {
     // Entry i is the number of an edge in row list[i] - i - 1.
     let low = 0;
-    let high = edges - states;
+    let high = list.length;
     while (low < high) {
       const middle = Math.floor((low + high) / 2);
       if (list[middle] - middle <= state) low = middle + 1;

@@ -10,7 +10,7 @@ export interface Outcome {
 }
 
 export interface Setting {
-  stdin?: string;
+  stdin?: string | Uint8Array<ArrayBuffer>;
   signal?: AbortSignal;
   showProgress?: boolean;
   /** Called with what is written to standard error. */

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 
 /**
- * Arguments of each example, its pipes and redirections left out.
+ * Arguments of each example, without what it is piped into or followed by.
  *
  * @param places what stands for the files and addresses of the examples.
  */
@@ -13,7 +13,7 @@ export function helpExamples(help: string, places: Readonly<Record<string, strin
   assert.ok(lines.length > 0, "The help has no examples");
   return lines.map((line) => {
     const words = line.trim().match(/"[^"]*"|'[^']*'|\S+/g)!.slice(1);
-    const end = words.findIndex((word) => word === "|" || word === ">");
+    const end = words.findIndex((word) => ["|", ">", "&&"].includes(word));
     const own = end < 0 ? words : words.slice(0, end);
     // A store is not at hand.
     const region = own.indexOf("--region");

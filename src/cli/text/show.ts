@@ -1,4 +1,5 @@
 /** Texts of sequences, for commands that show what is in an index. */
+import { EspalierError } from "../../errors.ts";
 import { UsageError } from "../input.ts";
 import { type Tokenizer, tokenizerOf } from "./tokenizer.ts";
 
@@ -8,10 +9,9 @@ export const SHOW_OPTIONS = {
   tokenizer: { type: "string" },
 } as const;
 
-/** What the help says of them. */
+/** What the help of `query` says of them. */
 export const SHOW_HELP =
-  `  --text          for indexes of strings: PREFIX is a text, of which the canonical tokens are taken, and texts are
-                  shown beside tokens
+  `  --text          for indexes of strings: PREFIX is a text, and texts are shown beside tokens
   --tokenizer T   with --text: the tokenizer.json that the index was built with, or the name of a tokenizer, where
                   the index does not say which`;
 
@@ -19,13 +19,34 @@ export const SHOW_HELP =
  * Opens the tokenizer of an index, if texts are asked for.
  *
  * @throws {UsageError} if `--tokenizer` is missing, or stands without `--text`.
- * @throws {EspalierError} if it is not that of the index.
+ * @throws {EspalierError} if it is not that of the index; where the index does not say, once it meets tokens that stand
+ * for no text.
  */
 export async function textTokenizer(
   index: { readonly tokenizer: Parameters<typeof tokenizerOf>[0] },
   { text, tokenizer }: { readonly text: boolean; readonly tokenizer?: string },
 ): Promise<Tokenizer | undefined> {
-  if (text) return await tokenizerOf(index.tokenizer, tokenizer);
+  if (text) return strict(await tokenizerOf(index.tokenizer, tokenizer));
   if (tokenizer !== undefined) throw new UsageError("Expected --text beside --tokenizer");
   return undefined;
+}
+
+function strict(tokenizer: Tokenizer): Tokenizer {
+  return {
+    ...tokenizer,
+    decode(tokens) {
+      try {
+        return tokenizer.decode(tokens);
+      } catch (cause) {
+        if (!(cause instanceof RangeError)) throw cause;
+        const { name } = tokenizer;
+        throw new EspalierError(
+          "wrong-tokenizer",
+          `${cause.message}: the index was not built with ${name}; give the tokenizer that it was`,
+          { actual: name },
+          { cause },
+        );
+      }
+    },
+  };
 }

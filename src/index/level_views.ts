@@ -1,0 +1,59 @@
+/** Parts of one level as views of the memory, valid until that grows: take them afresh at every call. O(1). */
+import type { BitVector } from "./bit_vector.ts";
+import {
+  bitVectorWords,
+  innerEdges,
+  LEVEL_FIELDS,
+  LEVEL_RECORD_BYTES,
+  packedSections,
+  rowWords,
+  tokenBits,
+} from "./layout.ts";
+import type { IndexStorage } from "./storage.ts";
+
+/** A bit vector of level d, which has it. */
+export function levelVector(
+  storage: IndexStorage,
+  d: number,
+  part: "bitmap" | "starts" | "inner" | "end",
+): BitVector {
+  const { levels } = storage.shape;
+  const { edges, states, ends } = levels[d];
+  const [field, bits, ones] = ({
+    bitmap: ["TOKENS", states * rowWords(levels[d]) * 32, edges],
+    starts: ["STARTS", edges, states],
+    inner: ["INNER", edges, innerEdges(levels, d)],
+    end: ["END", edges, ends],
+  } as const)[part];
+  const [words, ranks, selects] = bitVectorWords(bits, ones);
+  return {
+    words: view(storage, d, field, words),
+    ranks: view(storage, d, `${field}_RANK`, ranks),
+    selects: view(storage, d, `${field}_SELECT`, selects),
+    bits,
+    ones,
+  };
+}
+
+/** The packed tokens of level d, with their word of slack; none where they take no bits. */
+export function levelTokens(storage: IndexStorage, d: number): Uint32Array {
+  const level = storage.shape.levels[d];
+  const [[, words] = ["", 0]] = packedSections("tokens", level.edges, tokenBits(level));
+  return view(storage, d, "TOKENS", words);
+}
+
+/** The edges of level d that are no first child, ascending, where they are listed. */
+export function levelList(storage: IndexStorage, d: number): Uint32Array {
+  const { edges, states } = storage.shape.levels[d];
+  return view(storage, d, "STARTS", edges - states);
+}
+
+function view(
+  { heap, table }: IndexStorage,
+  d: number,
+  field: typeof LEVEL_FIELDS[number],
+  words: number,
+): Uint32Array {
+  const record = heap.u32(table + d * LEVEL_RECORD_BYTES, LEVEL_FIELDS.length);
+  return heap.u32(record[LEVEL_FIELDS.indexOf(field)], words);
+}
