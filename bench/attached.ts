@@ -2,8 +2,10 @@
 import { buildIndex, type BuildOptions } from "../src/index/build.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
 import { namedFilterBits } from "../src/index/named_filters.ts";
-import { line, median, random, randomSids, V } from "./support.ts";
+import { record, writeRecords } from "./records.ts";
+import { median, random, randomSids, V } from "./support.ts";
 
+const BENCH = "Named filters and item ids, 1 M items";
 const ROWS = 1e6;
 const LOOKUPS = 1e5;
 
@@ -12,13 +14,14 @@ async function measure(what: string, options: Partial<BuildOptions>, plain: numb
   const began = performance.now();
   using index = await buildIndex(sids, { vocabSize: V, ...options });
   const took = performance.now() - began;
-  line(`  ${what}: bytes per item`, ((index.byteLength - plain) / index.size).toFixed(3));
-  line(`    build with them`, `${took.toFixed(0)} ms`);
+  record(BENCH, `${what}: size`, (index.byteLength - plain) / index.size, "bytes an item");
+  record(BENCH, `${what}: build with them`, took, "ms");
   if (index.items) {
     const next = random(3);
     const start = performance.now();
     for (let i = 0; i < LOOKUPS; i++) index.itemsAt(next() % index.size);
-    line(`    one lookup`, `${((performance.now() - start) / LOOKUPS * 1e6).toFixed(0)} ns`);
+    const took = performance.now() - start;
+    record(BENCH, `${what}: one lookup`, took / LOOKUPS * 1e6, "ns");
   }
   for (const name of index.filterNames) {
     const times = Array.from({ length: 9 }, () => {
@@ -26,12 +29,12 @@ async function measure(what: string, options: Partial<BuildOptions>, plain: numb
       namedFilterBits(storageOf(index), name);
       return performance.now() - start;
     });
-    line(`    its bits`, `${median(times).toFixed(2)} ms`);
+    record(BENCH, `${what}: its bits`, median(times), "ms");
   }
 }
 
 export async function benchAttached(): Promise<void> {
-  console.log(`\nNamed filters and item ids, ${ROWS} items`);
+  console.log(`\n${BENCH}`);
   using plain = await buildIndex(randomSids(ROWS), { vocabSize: V });
   const next = random(2);
   for (const share of [0.01, 0.1, 0.5, 0.99]) {
@@ -44,4 +47,7 @@ export async function benchAttached(): Promise<void> {
   await measure("ids of 10 characters", { items: strings }, plain.byteLength);
 }
 
-if (import.meta.main) await benchAttached();
+if (import.meta.main) {
+  await benchAttached();
+  await writeRecords();
+}

@@ -1,7 +1,7 @@
 /**
  * The HTTP handler under `deno serve` with the demo's model and index, load from a second process: this one.
  *
- * deno task bench:edge [--seconds N] [--json]
+ * deno task bench:edge [--seconds N] [--json FILE]
  */
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
@@ -14,7 +14,8 @@ import { startEdge } from "./edge_process.ts";
 import { coldStarts, heldMemory } from "./edge_start.ts";
 import { canMisspell, misspeller } from "./eval/misspell.ts";
 import { serve } from "./server.ts";
-import { line, MB, random, randomSids, V } from "./support.ts";
+import { record, writeRecords } from "./records.ts";
+import { MB, random, randomSids, V } from "./support.ts";
 
 const BEAMS = 20;
 const CLIENTS = [1, 8, 64];
@@ -22,11 +23,9 @@ const OVERLOAD = 10;
 const SETS = { "1 M items": 1e6, "10 M items": 1e7 };
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "10" }, json: { type: "boolean" } },
+  options: { seconds: { type: "string", default: "10" }, json: { type: "string" } },
 });
 const seconds = Number(values.seconds);
-const print = console.log;
-if (values.json) console.log = () => {};
 
 const [cpu] = cpus();
 const machine = `Deno ${Deno.version.deno}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}`;
@@ -56,12 +55,14 @@ async function writeIndexes(folder: string, keys: readonly string[]): Promise<vo
 }
 
 function show(name: string, { offered, answered, refused, failed, p50, p99 }: LoadReport): void {
-  const rates = `${answered.toFixed(1)} of ${offered.toFixed(1)} a second`;
-  line(
-    name,
-    rates,
-    `p50 ${p50.toFixed(0)}, p99 ${p99.toFixed(0)} ms; ${refused} × 503, ${failed} failed`,
-  );
+  const figure = (what: string, value: number, unit: string, atMost?: number) =>
+    record("HTTP handler under load", `${name}: ${what}`, value, unit, atMost);
+  figure("requests", offered, "a second");
+  figure("answers", answered, "a second");
+  figure("p50", p50, "ms");
+  figure("p99", p99, "ms");
+  figure("503", refused, "answers");
+  figure("failed", failed, "answers", 0);
 }
 
 async function load(index: string, bodies: readonly string[]) {
@@ -74,15 +75,14 @@ async function load(index: string, bodies: readonly string[]) {
     show(name, reports[name] = await closedLoop(server.url, bodies, clients, seconds));
   }
   const most = Math.max(...Object.values(reports).map(({ answered }) => answered));
-  const memory = [(await server.memory()).now];
+  const memory = async (when: string) =>
+    record("HTTP handler under load", when, (await server.memory()).now / MB, "MB");
+  await memory("resident memory before the overload");
   for (const round of ["", ", again", ", and again"]) {
     const name = `${OVERLOAD} × as many as that${round}`;
     show(name, reports[name] = await openLoop(server.url, bodies, OVERLOAD * most, seconds));
-    memory.push((await server.memory()).now);
+    await memory(`${name}: resident memory after`);
   }
-  const sizes = memory.map((bytes) => (bytes / MB).toFixed(0)).join(", ");
-  line("  resident memory before, and after each", `${sizes} MB`);
-  return { reports, memory };
 }
 
 const folder = await Deno.makeTempDir();
@@ -93,14 +93,14 @@ try {
   const bodies = bodiesOf(keys);
   await writeIndexes(folder, keys);
   await using store = await serve(folder);
-  const underLoad = await load(`${store.url}/cities.safetensors`, bodies);
+  await load(`${store.url}/cities.safetensors`, bodies);
   const demo = { file: "cities.safetensors", body: bodies[0] };
-  const starts = await coldStarts(store, `${1e6}.safetensors`, demo);
-  const held = await heldMemory(
+  await coldStarts(store, `${1e6}.safetensors`, demo);
+  await heldMemory(
     store,
     Object.fromEntries(Object.entries(SETS).map(([name, rows]) => [name, `${rows}.safetensors`])),
   );
-  if (values.json) print(JSON.stringify({ machine, ...underLoad, starts, held }));
+  await writeRecords();
 } finally {
   await Deno.remove(folder, { recursive: true });
 }

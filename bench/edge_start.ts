@@ -1,6 +1,7 @@
 /** Cold starts, from the start of a process to the first answer, and what a server holds. */
 import { decode, startEdge } from "./edge_process.ts";
 import type { Server } from "./server.ts";
+import { record } from "./records.ts";
 import { line, MB, median } from "./support.ts";
 
 /** Milliseconds of a cold start by stage, in order. */
@@ -52,7 +53,7 @@ export async function coldStarts(
   server: Server,
   file: string,
   demo: { file: string; body: string },
-): Promise<Record<string, Stages>> {
+): Promise<void> {
   console.log("\nCold start on loopback: from the start of the process to the first answer, ms");
   const index = `${server.url}/${file}`;
   const names: Stages[] = [];
@@ -68,17 +69,16 @@ export async function coldStarts(
   };
   for (const [name, { total, ...stages }] of Object.entries(all)) {
     const parts = Object.entries(stages).map(([stage, ms]) => `${stage} ${ms.toFixed(0)}`);
-    line(name, `${total.toFixed(0)} ms`, parts.join(", "));
+    record("Cold start of a server", name, total, "ms");
+    line("", parts.join(", "));
   }
-  return all;
 }
 
 /** Resident memory of a server that has answered with two stored filters, beyond one of nothing. */
-export async function heldMemory(server: Server, files: Record<string, string>) {
+export async function heldMemory(server: Server, files: Record<string, string>): Promise<void> {
   console.log("\nResident memory of the server, two filters in use, beyond the bare runtime");
   await using bare = await startEdge("bare");
   const { now: nothing } = await bare.memory();
-  const held: Record<string, { now: number; peak: number }> = {};
   for (const [name, file] of Object.entries(files)) {
     await using edge = await startEdge(`${server.url}/${file}`, "zeros");
     for (let i = 0; i < 20; i++) {
@@ -87,10 +87,8 @@ export async function heldMemory(server: Server, files: Record<string, string>) 
       if (status !== 200) throw new Error(`An answer has status ${status}`);
     }
     const { now, peak } = await edge.memory();
-    held[name] = { now: now - nothing, peak: peak - nothing };
-    const budget = name.startsWith("10 M") ? "at most 128 MB" : "";
-    const MBs = (bytes: number) => `${(bytes / MB).toFixed(0)} MB`;
-    line(name, `${MBs(now - nothing)}, peak ${MBs(peak - nothing)}`, budget);
+    const budget = name.startsWith("10 M") ? 128 : undefined;
+    record("Memory of a server", `${name}: resident`, (now - nothing) / MB, "MB", budget);
+    record("Memory of a server", `${name}: peak`, (peak - nothing) / MB, "MB");
   }
-  return held;
 }

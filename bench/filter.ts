@@ -3,13 +3,14 @@ import { type ConstraintIndex, createDecoder, type Decoder, type ItemFilter } fr
 import { storageOf } from "../src/index/constraint_index.ts";
 import { filterBitsOf } from "../src/index/filter.ts";
 import type { BeamSearchOptions } from "../src/decode/types.ts";
-import { B, L, line, M, MB, median, random, randomIndex, randomLogits, V } from "./support.ts";
+import { record, writeRecords } from "./records.ts";
+import { B, L, M, median, random, randomIndex, randomLogits, V } from "./support.ts";
 
 const REPEATS = 200;
 const LOGITS = randomLogits(L);
 const BUDGET_MS: Record<number, number> = { 1e6: 4, 1e7: 20 };
 
-const ms = (milliseconds: number) => `${milliseconds.toFixed(2)} ms`;
+const BENCH = "Item filters";
 
 /** Milliseconds of one search, without the time in which the model writes its logits. */
 async function search(decoder: Decoder, options: Partial<BeamSearchOptions>): Promise<number> {
@@ -59,30 +60,23 @@ export async function benchFilter(): Promise<void> {
     using index = await randomIndex(items);
     using decoder = await createDecoder(index, { backend: "wasm" });
     const edges = index.levels.reduce((sum, level) => sum + level.edges, 0);
-    console.log(`\n${items} items, ${edges} edges`);
+    console.log();
+    const figure = (what: string, value: number, unit: string, atMost?: number) =>
+      record(BENCH, `${items / 1e6} M items, ${what}`, value, unit, atMost);
     for (const share of [0.01, 0.1, 0.5]) {
       const bits = randomBits(index, share);
       using filter = index.filter({ bits });
       using other = index.filter({ bits: randomBits(index, 0.5) });
       const { byteLength } = filterBitsOf(filter, storageOf(index));
-      console.log(`  ${100 * share} % allowed`);
-      line(
-        "    memory",
-        `${(byteLength / MB).toFixed(2)} MB, ${(8 * byteLength / edges).toFixed(2)} bits/edge`,
-        "at most 1 bit per edge",
-      );
-      line(
-        "    compile from bits",
-        ms(making(() => index.filter({ bits }))),
-        `at most ${BUDGET_MS[items]} ms`,
-      );
-      line(
-        "    and, or",
-        [making(() => filter.and(other)), making(() => filter.or(other))].map(ms).join(", "),
-      );
+      const allowed = `${100 * share} % allowed`;
+      figure(`${allowed}: memory`, 8 * byteLength / edges, "bits an edge", 1);
+      const compiling = making(() => index.filter({ bits }));
+      figure(`${allowed}: compile from bits`, compiling, "ms", BUDGET_MS[items]);
+      figure(`${allowed}: and`, making(() => filter.and(other)), "ms");
+      figure(`${allowed}: or`, making(() => filter.or(other)), "ms");
       const { without, filtered } = await compare(decoder, { filter });
-      line("    search without, with", [without, filtered].map(ms).join(", "));
-      line("    ratio", (filtered / without).toFixed(3), "at most 1.15");
+      figure(`${allowed}: search`, filtered, "ms");
+      figure(`${allowed}: search against one without`, filtered / without, "×", 1.15);
     }
     using fresh = index.filter({ bits: randomBits(index, 0.5) });
     const next = random(5);
@@ -93,15 +87,15 @@ export async function benchFilter(): Promise<void> {
       );
       for (const filter of [undefined, fresh]) {
         const { without, filtered } = await compare(decoder, { exclude, filter });
-        line(
-          `  ${count} excluded per batch row${
-            filter ? ", and 50 % allowed" : ""
-          }: search without, with`,
-          [without, filtered].map(ms).join(", "),
-        );
+        const what = `${count} excluded per batch row${filter ? ", and 50 % allowed" : ""}`;
+        figure(`${what}: search`, filtered, "ms");
+        figure(`${what}: search against one without`, filtered / without, "×");
       }
     }
   }
 }
 
-if (import.meta.main) await benchFilter();
+if (import.meta.main) {
+  await benchFilter();
+  await writeRecords();
+}

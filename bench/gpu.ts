@@ -2,11 +2,12 @@
  * The search on WebGPU: GPU time per step and kernel (timestamp queries), host time to encode and submit a step
  * (the first of a search, while the queue is idle), readbacks per decode. Runs on any adapter and says which; a software adapter shows that it works, not how fast it is.
  *
- * `deno task bench:gpu [--items 1e5,1e6,1e7,2e7] [--vocab 256,2048,32768] [--rows 1,140,2048]`
+ * `deno task bench:gpu [--items 1e5,1e6,1e7,2e7] [--vocab 256,2048,32768] [--rows 1,140,2048] [--json FILE]`
  */
 import { parseArgs } from "node:util";
 import { buildIndex } from "../src/index/build.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
+import { record, writeRecords } from "./records.ts";
 import { L, median, random, V } from "./support.ts";
 import { misfit, WebGpuKernel } from "../src/kernels/webgpu/kernel.ts";
 import type { SearchShape } from "../src/kernels/kernel.ts";
@@ -18,6 +19,7 @@ const { values } = parseArgs({
     items: { type: "string", default: "1e5,1e6,1e7,2e7" },
     vocab: { type: "string", default: "256,2048,32768,151936" },
     rows: { type: "string", default: "1,140,2048" },
+    json: { type: "string" },
   },
 });
 const numbers = (list: string) => list.split(",").map(Number);
@@ -35,9 +37,7 @@ console.log(
   `Adapter: ${description || vendor} (${isFallbackAdapter ? "software" : "hardware"}), ` +
     `bindings up to ${maxStorageBufferBindingSize} bytes`,
 );
-console.log(
-  "\n   items       V  B·M   GPU µs per step: rows, merge, sum   encode µs, a step   readbacks",
-);
+const BENCH = `Search on ${description || vendor}, ${isFallbackAdapter ? "software" : "hardware"}`;
 
 /** A set of `items` random SIDs below `vocabSize`, on the GPU. */
 async function open(items: number, vocabSize: number) {
@@ -53,9 +53,7 @@ async function measure(items: number, kernel: WebGpuKernel, vocabSize: number, r
   const batchSize = rows === 1 ? 1 : 2;
   const beamSize = rows / batchSize;
   const bytes = rows * vocabSize * 4;
-  const label = `${items.toExponential(0).padStart(8)} ${String(vocabSize).padStart(7)} ${
-    String(rows).padStart(4)
-  }`;
+  const label = `${items / 1e6} M items, V = ${vocabSize}, ${rows} rows`;
   if (bytes > maxStorageBufferBindingSize) {
     console.log(`${label}   logits of ${bytes} bytes do not fit a binding`);
     return;
@@ -112,11 +110,12 @@ async function measure(items: number, kernel: WebGpuKernel, vocabSize: number, r
     times.merge.push(sums.merge / L);
   }
   const [r, m, e] = [median(times.rows), median(times.merge), median(times.encode)];
-  console.log(
-    `${label}   ${r.toFixed(1).padStart(12)} ${m.toFixed(1).padStart(9)} ${
-      (r + m).toFixed(1).padStart(9)
-    }   ${e.toFixed(1).padStart(18)}   ${String(readbacks).padStart(9)}`,
-  );
+  const figure = (what: string, value: number, unit: string, atMost?: number) =>
+    record(BENCH, `${label}: ${what}`, value, unit, atMost);
+  figure("GPU time of a step, rows", r, "µs");
+  figure("GPU time of a step, merge", m, "µs");
+  figure("encode and submit a step", e, "µs");
+  figure("readbacks per decode", readbacks, "readbacks", 1);
   for (const buffer of [logits, resolved, staging]) buffer.destroy();
   querySet.destroy();
 }
@@ -137,3 +136,4 @@ for (const items of numbers(values.items)) {
     kernel[Symbol.dispose]();
   }
 }
+await writeRecords();

@@ -1,11 +1,14 @@
-/** All benches: `deno task bench`. Prints figures, ratios and budgets, and the machine they ran on. */
+/** All benches: `deno task bench [--json FILE]`. Prints figures, ratios and budgets, and the machine they ran on. */
 import { cpus } from "node:os";
 import { benchAttached } from "./attached.ts";
+import { benchBundle } from "./bundle.ts";
 import { benchIndex } from "./index.ts";
 import { benchFilter } from "./filter.ts";
 import { benchOpen } from "./open.ts";
+import { jsonFile, writeRecords } from "./records.ts";
 import { benchSearch } from "./search.ts";
 
+jsonFile(Deno.args); // Wrong usage is told before the long run.
 const [cpu] = cpus();
 console.log(
   `Deno ${Deno.version.deno}, V8 ${Deno.version.v8}, ${Deno.build.os} ${Deno.build.arch}, ` +
@@ -16,3 +19,5 @@ await benchSearch();
 await benchFilter();
 await benchAttached();
 await benchOpen();
+await benchBundle();
+await writeRecords();

@@ -1,12 +1,16 @@
 /** Opening over HTTP: against fetching the same bytes, on a slow link, in memory, and from the start of the process. */
 import { ConstraintIndex, createDecoder } from "../mod.ts";
 import { serve, type Server } from "./server.ts";
-import { inProcess, line, MB, median, randomIndex } from "./support.ts";
+import { record, writeRecords } from "./records.ts";
+import { inProcess, MB, median, randomIndex } from "./support.ts";
 
 const LINK = 10e6;
 const SETS = [["1 M items", 1e6, 31], ["10 M items", 1e7, 11]] as const;
 
-const ms = (milliseconds: number) => `${milliseconds.toFixed(1)} ms`;
+const OPENING = "Opening over loopback";
+const SLOW = `Opening on a link of ${LINK / MB} MB/s`;
+const COLD = "From the start of a process";
+const MEMORY = "Memory to load";
 
 /** Medians of several works, taken in turns. */
 async function inTurns(
@@ -56,22 +60,20 @@ async function compareWithFetch(server: Server): Promise<void> {
       unchecked: open({ verify: false }),
       parallel: open({ parallel: 4 }),
     });
-    line(`${name}: fetch and arrayBuffer`, ms(fetching));
-    line(
-      `  open`,
-      `${ms(opening)}, ${(opening / fetching).toFixed(2)} ×`,
-      "at most 1.25 ×",
-    );
-    line(`  open with parallel: 4`, `${ms(parallel)}, ${(parallel / fetching).toFixed(2)} ×`);
-    line(
-      `  open without digests`,
-      `${ms(unchecked)}, ${(unchecked / fetching).toFixed(2)} ×`,
-    );
+    const against = (what: string, time: number, atMost?: number) => {
+      record(OPENING, `${name}: ${what}`, time, "ms");
+      record(OPENING, `${name}: ${what}, against fetch`, time / fetching, "×", atMost);
+    };
+    record(OPENING, `${name}: fetch and arrayBuffer`, fetching, "ms");
+    against("open, digests included", opening, 1.25);
+    against("open with parallel: 4", parallel);
+    against("open without digests", unchecked);
   }
 }
 
 async function onSlowLink(folder: string): Promise<void> {
   await using server = await serve(folder, LINK);
+  const steps: number[] = [];
   console.log(`\nProgressive opening on a link of ${LINK / MB} MB/s (${server.name})`);
   for (const [name, rows] of SETS) {
     const url = `${server.url}/${rows}.safetensors`;
@@ -83,9 +85,12 @@ async function onSlowLink(folder: string): Promise<void> {
       },
       step: async () => void await firstStep(url),
     });
-    line(`${name}: header and first MiB fetched, two requests`, ms(start));
-    line(`  first step of a search`, `${ms(step)}, ${(step / start).toFixed(2)} ×`);
+    record(SLOW, `${name}: header and first MiB fetched, two requests`, start, "ms");
+    record(SLOW, `${name}: first step of a search`, step, "ms");
+    record(SLOW, `${name}: first step against header and first MiB`, step / start, "×");
+    steps.push(step);
   }
+  record(SLOW, "first step at 10 M items against 1 M items", steps[1] / steps[0], "×", 1.1);
 }
 
 async function headerBytes(url: string): Promise<number> {
@@ -110,11 +115,12 @@ async function coldStart(server: Server): Promise<void> {
     }
     const at = (name: string) => median(runs.map((run) => run[name]));
     const stages = ["runtime", "import", "compile", "header", "open", "step"];
-    const parts = stages.map((name, i) => {
+    stages.forEach((name, i) => {
       const before = i === 0 ? 0 : at(stages[i - 1]);
-      return `${name} ${(at(name) - before).toFixed(1)}`;
+      record(COLD, `${mode}: ${name}`, at(name) - before, "ms");
     });
-    line(`${mode}: ${parts.join(", ")}`, ms(at("step")));
+    record(COLD, `${mode}: import and kernels`, at("compile") - at("runtime"), "ms", 15);
+    record(COLD, `${mode}: until the first masked step`, at("step"), "ms");
   }
 }
 
@@ -124,11 +130,8 @@ async function memory(server: Server): Promise<void> {
   for (const mode of ["", "parallel"]) {
     const url = `${server.url}/${1e7}.safetensors`;
     const { peak } = await inProcess("./serve_process.ts", url, mode);
-    line(
-      `10 M items, loaded over HTTP${mode && ", parallel: 4"}: peak beyond the runtime`,
-      `${((peak - bare.peak) / MB).toFixed(0)} MB`,
-      "at most 128 MB",
-    );
+    const how = `over HTTP${mode && ", parallel: 4"}, two filters`;
+    record(MEMORY, `10 M items, ${how}: beyond the runtime`, (peak - bare.peak) / MB, "MB", 128);
   }
 }
 
@@ -150,4 +153,7 @@ export async function benchOpen(): Promise<void> {
   }
 }
 
-if (import.meta.main) await benchOpen();
+if (import.meta.main) {
+  await benchOpen();
+  await writeRecords();
+}

@@ -5,67 +5,33 @@
 import { createDecoder } from "../mod.ts";
 import { storageOf } from "../src/index/constraint_index.ts";
 import { WasmKernel } from "../src/kernels/wasm/kernel.ts";
-import type { SearchShape } from "../src/kernels/kernel.ts";
+import { passesOver, stepsOf, timed } from "./kernel_search.ts";
+import { record, writeRecords } from "./records.ts";
 import { B, L, line, M, median, randomIndex, randomLogits, V } from "./support.ts";
 import { allowEverything } from "./unconstrained.ts";
 
-const SHAPE: SearchShape = {
-  batchSize: B,
-  beamSize: M,
-  rowWidth: V,
-  normalize: "vocab",
-  lengthPenalty: 0,
-  padToken: 0,
-};
 const REPEATS = 400;
 const BUDGET_US = 33;
 
-const us = (milliseconds: number) => `${(milliseconds * 1000).toFixed(1)} µs`;
-const timed = (work: () => void) => {
-  const start = performance.now();
-  work();
-  return performance.now() - start;
-};
-
-/** Milliseconds of each step of a search, medians, with the logits in place. */
+const BENCH = "Search in WASM";
+/** Milliseconds of each step of a search, medians. */
 function stepTimes(kernel: WasmKernel, logits: Float32Array[], reset: boolean): number[] {
-  const times: number[][] = logits.map(() => []);
-  for (let repeat = 0; repeat < REPEATS; repeat++) {
-    using search = kernel.begin(SHAPE);
-    for (let step = 0; step < L; step++) {
-      const out = search.out();
-      out.set(logits[step].subarray(0, out.length));
-      times[step].push(timed(() => search.advance(out)));
-      if (reset) {
-        const beams = search.beams();
-        beams.states.fill(0);
-        search.load(step + 1, beams);
-      }
-    }
-  }
-  return times.map(median);
+  const runs = Array.from({ length: REPEATS }, () => stepsOf(kernel, logits, reset));
+  return logits.map((_, step) => median(runs.map((steps) => steps[step])));
 }
 
 export async function benchSearch(): Promise<void> {
   const logits = randomLogits(L);
   console.log(`\nSearch in WASM on one core, B = ${B}, M = ${M}, V = ${V}, L = ${L}`);
 
-  const { heap } = await allowEverything(V, L);
   const rows = B * M;
-  const address = heap.allocate(rows * V * 4);
-  heap.f32(address, rows * V).set(logits[1]);
-  const pass = (visit: (row: number, n: number) => number) => {
-    const times = Array.from({ length: 2000 }, () =>
-      timed(() => {
-        for (let row = 0; row < rows; row++) visit(address + row * V * 4, V);
-      }));
-    return median(times.slice(1000));
-  };
-  const read = pass(heap.exports.rowMax);
-  const lse = pass(heap.exports.logSumExp);
-  line(`one read pass over ${rows} × ${V} logits`, us(read));
-  line(`log-sum-exp of ${rows} × ${V}`, us(lse));
-  line("  ratio", (lse / read).toFixed(1), "at most 13");
+  const passes = passesOver(logits[1], (await allowEverything(V, L)).heap);
+  const settled = (pass: () => number) => median(Array.from({ length: 2000 }, pass).slice(1000));
+  const read = settled(passes.read);
+  const lse = settled(passes.logSumExp);
+  record(BENCH, `one read pass over ${rows} × ${V} logits`, 1000 * read, "µs");
+  record(BENCH, `log-sum-exp of ${rows} × ${V}`, 1000 * lse, "µs");
+  record(BENCH, "log-sum-exp against the read pass", lse / read, "×", 13);
   const lseOfSearch = lse * (L - 1 + 1 / M);
 
   const free = stepTimes(new WasmKernel(await allowEverything(V, L)), logits, true);
@@ -89,21 +55,20 @@ export async function benchSearch(): Promise<void> {
     }
     const search = median(searches);
     smallest ||= search;
-    console.log(`\n${items} items`);
-    line(
-      "  constraint beyond the log-sum-exp, per step",
-      us((kernelTotal - lseOfSearch) / L),
-      `at most ${BUDGET_US} µs`,
-    );
+    console.log();
+    const figure = (what: string, value: number, unit: string, atMost?: number) =>
+      record(BENCH, `${items / 1e6} M items: ${what}`, value, unit, atMost);
+    const constraint = 1000 * (kernelTotal - lseOfSearch) / L;
+    figure("constraint a step", constraint, "µs", items <= 1e7 ? BUDGET_US : undefined);
     line("  by step", steps.map((t, i) => ((t - (i ? lse : lse / M)) * 1000).toFixed(0)).join(" "));
-    line(
-      "  whole search, logits written in place",
-      us(search),
-      `at most ${us((7 * lse + 8 * BUDGET_US / 1000) * 1.05)}`,
-    );
-    line("  against the unconstrained search", (kernelTotal / freeTotal).toFixed(3), "at most 1.0");
-    line("  against 1e5 items", (search / smallest).toFixed(3), items === 3e7 ? "at most 1.2" : "");
+    const budget = 1000 * (7 * lse + 8 * BUDGET_US / 1000) * 1.05;
+    figure("whole search", 1000 * search, "µs", items === 1e7 ? budget : undefined);
+    figure("against the unconstrained search", kernelTotal / freeTotal, "×", 1);
+    figure("against 0.1 M items", search / smallest, "×", items === 3e7 ? 1.2 : undefined);
   }
 }
 
-if (import.meta.main) await benchSearch();
+if (import.meta.main) {
+  await benchSearch();
+  await writeRecords();
+}

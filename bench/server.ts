@@ -12,7 +12,7 @@ export interface Server extends AsyncDisposable {
 /**
  * nginx where the machine has it, else Deno; always Deno with a limit, because nginx lets the first second pass.
  *
- * @param bytesPerSecond limit of each connection.
+ * @param bytesPerSecond limit of each connection; 0 is none, from Deno as well.
  */
 export async function serve(folder: string, bytesPerSecond?: number): Promise<Server> {
   const hasNginx = bytesPerSecond === undefined &&

@@ -9,32 +9,15 @@ import { createGzip } from "node:zlib";
 import { ConstraintIndex } from "../mod.ts";
 import { main } from "../src/cli/main.ts";
 import { tokenizerOf } from "../src/cli/text/tokenizer.ts";
+import { npmPackage } from "./npm_package.ts";
 import { peakMemory } from "./peak_memory.ts";
-import { inProcess, line, MB, random } from "./support.ts";
+import { record, writeRecords } from "./records.ts";
+import { inProcess, MB, random } from "./support.ts";
 
 const PACKAGE = "all-the-package-names@2.0.2578";
+const BENCH = "Package names of npm";
 const NEAR_MISSES = 1e5;
 const TOKENIZERS = ["o200k", "bytes"];
-
-/** The folder of the package, fetched unless it is there. */
-async function fetchList(): Promise<string> {
-  const caches = Deno.env.get("XDG_CACHE_HOME") ?? join(Deno.env.get("HOME") ?? ".", ".cache");
-  const folder = join(caches, "espalier-bench", PACKAGE);
-  const isThere = await Deno.stat(join(folder, "package/names.json")).catch(() => undefined);
-  if (!isThere) {
-    await Deno.mkdir(folder, { recursive: true });
-    await run("npm", ["pack", PACKAGE, "--silent"], folder);
-    const archive = Array.from(Deno.readDirSync(folder)).find(({ name }) => name.endsWith(".tgz"));
-    await run("tar", ["-xzf", archive!.name], folder);
-    await Deno.remove(join(folder, archive!.name));
-  }
-  return join(folder, "package");
-}
-
-async function run(command: string, args: string[], cwd: string): Promise<void> {
-  const { success, stderr } = await new Deno.Command(command, { args, cwd }).output();
-  if (!success) throw new Error(`${command}: ${new TextDecoder().decode(stderr)}`);
-}
 
 async function gzipped(bytes: Uint8Array<ArrayBuffer>): Promise<number> {
   let size = 0;
@@ -98,9 +81,12 @@ function misspelt(name: string, next: () => number): string {
   return name.slice(0, at) + changed[next() % 3] + name.slice(at + 1);
 }
 
+/** What there must be none of. */
+const none = (what: string, count: number) => record(BENCH, what, count, "names", 0);
+
 export async function benchStrings(): Promise<void> {
   const names: string[] = JSON.parse(
-    await Deno.readTextFile(join(await fetchList(), "names.json")),
+    await Deno.readTextFile(join(await npmPackage(PACKAGE, "names.json"), "names.json")),
   );
   const count = names.length;
   const folder = await Deno.makeTempDir({ prefix: "espalier-bench-" });
@@ -108,30 +94,30 @@ export async function benchStrings(): Promise<void> {
     const list = join(folder, "names.txt");
     const text = new TextEncoder().encode(`${names.join("\n")}\n`);
     await Deno.writeFile(list, text);
-    const perName = (bytes: number) => `${(bytes / count).toFixed(2)} bytes`;
-    console.log(`\nStrings: ${count} package names of npm`);
-    line("the list as text", perName(text.length));
-    line("  gzip -9, which finds none of them", perName(await gzipped(text)));
-    line("  string table, text and 32-bit offsets", perName(text.length - count + 4 * (count + 1)));
+    const figure = (what: string, value: number, unit: string) => record(BENCH, what, value, unit);
+    const perName = (what: string, bytes: number) => figure(what, bytes / count, "bytes a name");
+    console.log(`\n${BENCH}: ${count}`);
+    perName("the list as text", text.length);
+    perName("gzip -9 of it, which finds none of them", await gzipped(text));
+    perName("string table, text and 32-bit offsets", text.length - count + 4 * (count + 1));
     for (const tokenizer of TOKENIZERS) {
       const file = join(folder, `${tokenizer}.safetensors`);
       const built = await inProcess("strings.ts", "build", list, file, tokenizer);
-      line(`${tokenizer}: index`, perName(built.byteLength));
-      line("  entropy of such a set of sequences", perName(built.entropyBytesPerItem * count));
-      line(
-        "  build from the list, tokenizing included",
-        `${(built.milliseconds / 1e3).toFixed(1)} s`,
+      perName(`${tokenizer}: index`, built.byteLength);
+      perName(
+        `${tokenizer}: entropy of such a set of sequences`,
+        built.entropyBytesPerItem * count,
       );
-      line("  peak memory of that process", `${(built.peak / MB).toFixed(0)} MB`);
+      figure(`${tokenizer}: build from the list, with tokenizing`, built.milliseconds / 1e3, "s");
+      figure(`${tokenizer}: peak memory of that process`, built.peak / MB, "MB");
       const held = await inProcess("strings.ts", "verify", list, file);
-      line("  names found", `${held.found} of ${held.names}`, "all");
-      line(
-        "  of every 50th, spelt by its tokens",
-        `${held.spelt} of ${Math.ceil(count / 50)}`,
-        "all",
+      none(`${tokenizer}: names not found`, held.names - held.found);
+      none(
+        `${tokenizer}: of every 50th, not spelt by its tokens`,
+        Math.ceil(count / 50) - held.spelt,
       );
-      line("  near misses refused", `${held.refused} of ${NEAR_MISSES}`, "all");
-      line("  one lookup, tokens at hand", `${held.lookup.toFixed(0)} ns`);
+      none(`${tokenizer}: near misses not refused`, NEAR_MISSES - held.refused);
+      figure(`${tokenizer}: one lookup, tokens at hand`, held.lookup, "ns");
     }
   } finally {
     await Deno.remove(folder, { recursive: true });
@@ -142,5 +128,8 @@ if (import.meta.main) {
   const [what, ...args] = Deno.args;
   if (what === "build") await build(args[0], args[1], args[2]);
   else if (what === "verify") await verify(args[0], args[1]);
-  else await benchStrings();
+  else {
+    await benchStrings();
+    await writeRecords();
+  }
 }

@@ -1,0 +1,124 @@
+/**
+ * The paper's experiments: milliseconds per step and bytes per item, method by method, against |C|, V and the branch
+ * factor. Every finished point is in the results file at once; a rerun skips it.
+ *
+ * deno task bench:paper [--quick] [--out FILE] [--fresh] [--json] [--gpu | --software-gpu] [--methods a,b] [--experiments a,b]
+ */
+import { totalmem } from "node:os";
+import { dirname } from "node:path";
+import { parseArgs } from "node:util";
+import { origin } from "../origin.ts";
+import { figure } from "../records.ts";
+import { capsOf, type Effort, METHODS, plan, type Point, weightOf } from "./plan.ts";
+import { type Failed, type Measured, type Result, ResultStore } from "./results.ts";
+import { runPoint } from "./run_point.ts";
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: "boolean" },
+    out: { type: "string" },
+    fresh: { type: "boolean" },
+    json: { type: "boolean" },
+    gpu: { type: "boolean" },
+    "software-gpu": { type: "boolean" },
+    methods: { type: "string", default: METHODS.join() },
+    experiments: { type: "string", default: "items,vocab,branch" },
+    help: { type: "boolean", short: "h" },
+  },
+});
+
+const HELP = `The paper's experiments, point by point
+
+Usage: deno task bench:paper [options]
+
+Options:
+  --quick           small sets, few repeats: within five minutes on two cores
+  --out FILE        results (default: dist/bench/quick.jsonl with --quick, else bench/results/paper.jsonl)
+  --fresh           discards what the file has
+  --json            prints the results
+  --gpu             wants a GPU adapter, and fails without
+  --software-gpu    takes a software adapter as well: for correctness, not speed
+  --methods A,B     of ${METHODS.join(", ")}
+  --experiments A,B of items, vocab, branch
+`;
+
+async function hasGpu(): Promise<boolean> {
+  const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
+  const isFound = adapter != null && (!adapter.info.isFallbackAdapter || flags["software-gpu"]);
+  if (!isFound && (flags.gpu || flags["software-gpu"])) {
+    throw new Error("Expected a GPU adapter, found none; --software-gpu takes a software one");
+  }
+  return isFound === true;
+}
+
+/** "items |C| = 1e6, V = 2048: espalier". */
+function nameOf({ experiment, method, rows, vocabSize, branch }: Point): string {
+  const children = branch === undefined ? "" : `, branch factor ${branch}`;
+  return `${experiment} |C| = ${rows.toExponential()}, V = ${vocabSize}${children}: ${method}`;
+}
+
+function shown(outcome: Measured | Failed): string {
+  if ("reason" in outcome) return outcome.reason;
+  const ratio = outcome.ratio === undefined ? "" : `, ${figure(outcome.ratio)} × ours`;
+  return `${figure(1000 * outcome.step.median)} µs a step${ratio}`;
+}
+
+/** A duration, roughly. */
+function roughly(seconds: number): string {
+  if (seconds < 90) return `${Math.ceil(seconds / 5) * 5} s`;
+  return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
+}
+
+async function main(): Promise<void> {
+  const effort: Effort = flags.quick ? "quick" : "full";
+  const preset = flags.quick ? "dist/bench/quick.jsonl" : "bench/results/paper.jsonl";
+  const file = flags.out ?? new URL(`../../${preset}`, import.meta.url).pathname;
+  await Deno.mkdir(dirname(file), { recursive: true });
+  const from = await origin();
+  const store = await ResultStore.open(file, { fresh: flags.fresh });
+  const caps = capsOf(effort, totalmem());
+  const points = plan(effort, await hasGpu()).filter(({ method, experiment }) =>
+    flags.methods.split(",").includes(method) && flags.experiments.split(",").includes(experiment)
+  );
+  const tell = (text: string) => console.error(text);
+  const todo = points.filter((point) => !store.get(point, from));
+  tell(`${from.machine}, Deno ${from.deno}: ${todo.length} of ${points.length} points, to ${file}`);
+  const all = todo.reduce((total, point) => total + weightOf(point), 0);
+  const began = performance.now();
+  let done = 0;
+  for (const [i, point] of todo.entries()) {
+    const outcome = await runPoint(point, caps, stop.signal);
+    await store.add({ point, origin: from, outcome });
+    done += weightOf(point);
+    const left = (performance.now() - began) / 1000 * (all - done) / done;
+    tell(
+      `${i + 1}/${todo.length} ${nameOf(point)}: ${shown(outcome)}; about ${roughly(left)} left`,
+    );
+  }
+  if (flags.json) {
+    const results = points.map((point) => store.get(point, from)).filter((it): it is Result =>
+      !!it
+    );
+    console.log(JSON.stringify(results, null, 2));
+  }
+}
+
+/** Ends the process of the point that runs, with the run. */
+const stop = new AbortController();
+const end = () => stop.abort();
+const SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+if (flags.help) {
+  console.log(HELP);
+} else {
+  for (const name of SIGNALS) Deno.addSignalListener(name, end);
+  try {
+    await main();
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    console.error("Ended: a rerun goes on from here");
+    Deno.exitCode = 130;
+  } finally {
+    for (const name of SIGNALS) Deno.removeSignalListener(name, end);
+  }
+}

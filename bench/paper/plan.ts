@@ -1,0 +1,97 @@
+/** What the paper's experiments consist of: a list of points, each measured on its own. */
+
+/** Methods by name; the first is ours. `webgpu` runs where there is an adapter. */
+export const METHODS = [
+  "espalier",
+  "webgpu",
+  "publishedCsr",
+  "ppvApproximate",
+  "hashBitmapLazy",
+  "hashBitmap",
+  "ppvExact",
+  "flatTrie",
+  "mapTrie",
+  "npmTrie",
+] as const;
+export type MethodName = typeof METHODS[number];
+
+export type Experiment = "items" | "vocab" | "branch";
+export type Effort = "quick" | "full";
+
+/** One method on one set. */
+export interface Point {
+  readonly experiment: Experiment;
+  readonly method: MethodName;
+  readonly rows: number;
+  readonly length: number;
+  readonly vocabSize: number;
+  /** Children of each state of the last level; undefined where the set is uniform. */
+  readonly branch?: number;
+  readonly batchSize: number;
+  readonly beamSize: number;
+  readonly effort: Effort;
+}
+
+/** How long a point may take, and how much memory, in all. */
+export interface Caps {
+  readonly seconds: number;
+  readonly bytes: number;
+  /** Repeats end at the first of both, but not before three. */
+  readonly repeats: number;
+  readonly measureSeconds: number;
+}
+
+const powers = (from: number, to: number, step: number) =>
+  Array.from({ length: Math.floor((to - from) / step) + 1 }, (_, i) => 2 ** (from + i * step));
+
+const SIZES = {
+  quick: {
+    items: [1e5, 1e6],
+    vocab: { rows: 1e5, sizes: [256, 2048, 8192] },
+    branch: { rows: 1e5, factors: [2, 256, 16384] },
+  },
+  full: {
+    items: [1e5, 1e6, 1e7, 2e7, 1e8],
+    vocab: { rows: 1e7, sizes: [256, 1024, 2048, 8192, 32768] },
+    branch: { rows: 1e6, factors: powers(1, 18, 1) },
+  },
+};
+
+/** The paper's shape of a search. */
+const SHAPE = { length: 8, batchSize: 2, beamSize: 70 };
+const V = 2048;
+
+/** All points, small sets first. @param hasGpu whether `webgpu` is among the methods. */
+export function plan(effort: Effort, hasGpu: boolean): Point[] {
+  const { items, vocab, branch } = SIZES[effort];
+  const sets = [
+    ...items.map((rows) => ({ experiment: "items" as const, rows, vocabSize: V })),
+    ...vocab.sizes.map((vocabSize) => ({
+      experiment: "vocab" as const,
+      rows: vocab.rows,
+      vocabSize,
+    })),
+    ...branch.factors.map((factor) => ({
+      experiment: "branch" as const,
+      rows: branch.rows,
+      vocabSize: Math.max(V, factor),
+      branch: factor,
+    })),
+  ];
+  const methods = METHODS.filter((method) => hasGpu || method !== "webgpu");
+  return sets.sort((a, b) => a.rows - b.rows)
+    .flatMap((set) => methods.map((method) => ({ ...set, ...SHAPE, method, effort })));
+}
+
+/** Caps of a point on a machine with so much memory. */
+export function capsOf(effort: Effort, machineBytes: number): Caps {
+  const bytes = Math.floor(0.8 * machineBytes);
+  return effort === "quick"
+    ? { seconds: 25, bytes: Math.min(bytes, 4e9), repeats: 60, measureSeconds: 1.5 }
+    : { seconds: 900, bytes, repeats: 100, measureSeconds: 45 };
+}
+
+/** Roughly how much longer a point takes than one of a small set: for the time that is left. */
+export function weightOf({ rows, vocabSize }: Point): number {
+  return 1 + rows / 2e5 + vocabSize / 4096;
+}

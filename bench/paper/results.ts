@@ -1,0 +1,102 @@
+/** Results of points in a file of JSON lines: whatever is finished is in it, whenever the run ends. */
+import type { Origin } from "../origin.ts";
+import type { Point } from "./plan.ts";
+
+/** Milliseconds: median, and what one in ten is below and above. */
+export interface Spread {
+  readonly median: number;
+  readonly p10: number;
+  readonly p90: number;
+}
+
+/** What was measured. A step is one of `length`, averaged over a search, logits given. */
+export interface Measured {
+  /** Milliseconds that a whole step takes: log-softmax, constraint, selection. */
+  readonly step: Spread;
+  /** The same without one log-sum-exp in WASM over the logits of the live rows; not known on a GPU. */
+  readonly constraint?: Spread;
+  /** Bytes that a search looks things up in. */
+  readonly byteLength: number;
+  readonly buildMs: number;
+  /** Peak of the process after building and one search, bytes, the set included, and the set. */
+  readonly peakBytes: number;
+  readonly setBytes: number;
+  readonly repeats: number;
+  readonly exact: boolean;
+  /** Share of the returned sequences that are not in the set. */
+  readonly invalid: number;
+  /** Median step against ours, measured in turns; ours, milliseconds; share of our beams that it does not return. */
+  readonly ratio?: number;
+  readonly ours?: { readonly step: number; readonly constraint: number };
+  readonly missed?: number;
+  /** Adapter, on a GPU. */
+  readonly adapter?: string;
+}
+
+/** Why a point has no figures. */
+export interface Failed {
+  readonly reason: string;
+}
+
+export interface Result {
+  readonly point: Point;
+  readonly origin: Origin;
+  readonly outcome: Measured | Failed;
+}
+
+/** What makes a result another one: what was measured, on which machine, by which code. */
+export function keyOf(point: Point, { machine, deno, code }: Origin): string {
+  const parts = Object.entries({ ...point, machine, deno, code });
+  return JSON.stringify(parts.sort(([a], [b]) => a < b ? -1 : 1));
+}
+
+/**
+ * Results in lines of JSON. A last line that is torn, because the run was ended amid it, is left out.
+ *
+ * @returns them, and how many bytes hold whole lines.
+ * @throws {SyntaxError} if another line is no JSON.
+ */
+export function parseLines(bytes: Uint8Array): { results: Result[]; whole: number } {
+  const whole = bytes.lastIndexOf(10) + 1;
+  const text = new TextDecoder().decode(bytes.subarray(0, whole));
+  const results = text.split("\n").filter(Boolean).map((line, i) => {
+    try {
+      return JSON.parse(line);
+    } catch {
+      throw new SyntaxError(`Line ${i + 1} of the results is no JSON: mend or remove it`);
+    }
+  });
+  return { results, whole };
+}
+
+/** A file of results, open for more. */
+export class ResultStore {
+  readonly #file: string;
+  readonly #byKey: Map<string, Result>;
+
+  private constructor(file: string, results: readonly Result[]) {
+    this.#file = file;
+    this.#byKey = new Map(results.map((result) => [keyOf(result.point, result.origin), result]));
+  }
+
+  /** Opens a file, or begins it. Cuts off a torn last line. */
+  static async open(file: string, { fresh = false } = {}): Promise<ResultStore> {
+    const bytes = fresh ? new Uint8Array() : await Deno.readFile(file).catch((error) => {
+      if (error instanceof Deno.errors.NotFound) return new Uint8Array();
+      throw error;
+    });
+    const { results, whole } = parseLines(bytes);
+    if (fresh || whole < bytes.length) await Deno.writeFile(file, bytes.subarray(0, whole));
+    return new ResultStore(file, results);
+  }
+
+  get(point: Point, origin: Origin): Result | undefined {
+    return this.#byKey.get(keyOf(point, origin));
+  }
+
+  /** Adds a result, to the file at once. */
+  async add(result: Result): Promise<void> {
+    this.#byKey.set(keyOf(result.point, result.origin), result);
+    await Deno.writeTextFile(this.#file, `${JSON.stringify(result)}\n`, { append: true });
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * A logits processor of transformers.js as a user writes it, a trie of nested Maps, against ours: milliseconds a call.
+ * No model: `_call(input_ids, logits)` as `generate()` calls it.
+ *
+ * deno task bench:peers [--json FILE]
+ */
+// deno-lint-ignore no-import-prefix -- too heavy for the lock file of the project; this folder has its own
+import { LogitsProcessor, Tensor } from "npm:@huggingface/transformers@4.3.1";
+import { buildIndex } from "../../src/index/build.ts";
+import { ConstraintLogitsProcessor } from "../../src/models/transformers.ts";
+import { record, writeRecords } from "../records.ts";
+import { median, random } from "../support.ts";
+import { maskByTrie, type Trie, trieOf } from "./map_trie.ts";
+
+const BENCH = "Logits processors of transformers.js";
+const V = 151_936;
+const ROWS = 20;
+const PROMPT = 4;
+const LENGTH = 6;
+const ITEMS = 3e5;
+const REPEATS = 40;
+
+class TrieProcessor extends LogitsProcessor {
+  readonly #trie: Trie;
+
+  constructor(trie: Trie) {
+    super();
+    this.#trie = trie;
+  }
+
+  override _call(inputIds: bigint[][], logits: Tensor): Tensor {
+    const data = logits.data as Float32Array;
+    inputIds.forEach((ids, row) => {
+      const prefix = ids.slice(PROMPT).map(Number);
+      maskByTrie(this.#trie, prefix, data.subarray(row * V, (row + 1) * V));
+    });
+    return logits;
+  }
+}
+
+const next = random(1);
+const rows = Array.from(
+  { length: ITEMS },
+  () => Array.from({ length: LENGTH }, (_, d) => d === 0 ? next() % 5000 : next() % V),
+);
+const memory = () => Deno.memoryUsage().heapUsed + Deno.memoryUsage().external;
+const before = memory();
+const trie = trieOf(rows);
+const trieBytes = memory() - before;
+using index = await buildIndex(rows, { vocabSize: V });
+record(BENCH, "trie of Maps", trieBytes / ITEMS, "bytes an item");
+record(BENCH, "index", index.byteLength / ITEMS, "bytes an item");
+
+const processors = {
+  trie: new TrieProcessor(trie),
+  ours: new ConstraintLogitsProcessor(index, { promptLength: PROMPT }),
+};
+const logits = new Tensor("float32", new Float32Array(ROWS * V), [ROWS, V]);
+const values = Float32Array.from({ length: ROWS * V }, () => (next() >>> 8) * 2 ** -21 - 4);
+
+for (const depth of [0, 1, LENGTH - 1]) {
+  const ids = Array.from({ length: ROWS }, () => {
+    const item = rows[next() % ITEMS].slice(0, depth);
+    return [...new Array(PROMPT).fill(0), ...item].map(BigInt);
+  });
+  const times: Record<string, number[]> = { trie: [], ours: [] };
+  const kept: Record<string, string> = {};
+  for (let i = 0; i < REPEATS; i++) {
+    for (const [name, processor] of Object.entries(processors)) {
+      (logits.data as Float32Array).set(values);
+      const start = performance.now();
+      processor._call(ids, logits);
+      times[name].push(performance.now() - start);
+      if (i === 0) kept[name] = (logits.data as Float32Array).join();
+    }
+  }
+  if (kept.trie !== kept.ours) throw new Error(`Both masks differ at prefixes of ${depth} tokens`);
+  const what = `${ROWS} rows of ${V} logits behind ${depth} tokens`;
+  const [theirs, ours] = [median(times.trie), median(times.ours)];
+  record(BENCH, `${what}: trie of Maps`, theirs, "ms a call");
+  record(BENCH, `${what}: ours`, ours, "ms a call");
+  record(BENCH, `${what}: ours against the trie`, ours / theirs, "×");
+}
+await writeRecords();

@@ -1,0 +1,206 @@
+/** The report as Markdown, and the plots that it shows. */
+import type { Result } from "../paper/results.ts";
+import { type BenchRecord, figure } from "../records.ts";
+import type { Origin } from "../origin.ts";
+import type { Results } from "./load.ts";
+import { table, wrapped } from "./markdown.ts";
+import {
+  AXES,
+  bytesPerItem,
+  constraintUs,
+  entropyPerItem,
+  LABELS,
+  paperBound,
+  type Plot,
+  ratio,
+  seriesOf,
+  stepUs,
+  tableOf,
+  type Value,
+} from "./paper.ts";
+
+const NOTHING = "Not measured yet.";
+
+/** Microseconds in the unit that fits. */
+function timeTick(us: number): string {
+  if (us >= 1e6) return `${us / 1e6} s`;
+  return us >= 1e3 ? `${us / 1e3} ms` : `${us} µs`;
+}
+
+const TITLES = {
+  items: "against the size of the set",
+  vocab: "against the vocabulary",
+  branch: "against the branch factor",
+} as const;
+
+/** Machine, runtime, days. */
+function originShown(origins: readonly Origin[]): string {
+  const days = origins.map(({ date }) => date).sort();
+  const days2 = [...new Set([days[0], days[days.length - 1]])].join(" to ");
+  const denos = [...new Set(origins.map(({ deno }) => deno))].sort().join(", ");
+  const codes = [...new Set(origins.map(({ code }) => code))].sort().join(", ");
+  return wrapped(`Deno ${denos}; ${days2}; code ${codes}.`);
+}
+
+function byMachine<T extends { origin: Origin }>(entries: readonly T[]): [string, T[]][] {
+  const groups = Map.groupBy(entries, ({ origin }) => origin.machine);
+  return [...groups].sort(([a], [b]) => a < b ? -1 : 1);
+}
+
+/** Sections of the points of one machine. `id` begins the names of the plots. */
+function paperSections(points: readonly Result[], id: string) {
+  const plots: Record<string, Plot> = {};
+  const parts: string[] = [];
+  const adapters = new Set(
+    points.flatMap(({ outcome }) => "step" in outcome && outcome.adapter ? [outcome.adapter] : []),
+  );
+  if (adapters.size > 0) parts.push(wrapped(`WebGPU on ${[...adapters].join(", ")}.`));
+  const add = (
+    experiment: keyof typeof TITLES,
+    what: string,
+    value: Value,
+    unit: string,
+    yTick?: (value: number) => string,
+  ) => {
+    const series = seriesOf(points, experiment, value);
+    const lines = series.filter(({ data }) => data.length > 1);
+    if (series.length === 0) return;
+    const title = `${what} ${TITLES[experiment]}`;
+    parts.push(`#### ${title}`);
+    if (yTick && lines.length > 0) {
+      if (value === bytesPerItem) lines.push(...references(points));
+      const name = `${id}-${title.toLowerCase().replace(/[^a-z]+/g, "-")}.svg`;
+      const xBase = experiment === "items" ? 10 : 2;
+      const xName = AXES[experiment].name;
+      plots[name] = {
+        title,
+        xName,
+        xBase,
+        yName: yTick === timeTick ? "time a step" : unit,
+        yTick,
+        series: lines,
+      };
+      parts.push(`![${title}](${name})`);
+    }
+    parts.push(tableOf(points, experiment, value, unit));
+  };
+  for (const experiment of ["items", "vocab", "branch"] as const) {
+    add(experiment, "Constraint per step", constraintUs, "µs", timeTick);
+    add(experiment, "Whole step", stepUs, "µs", timeTick);
+    add(experiment, "Whole step beside ours", ratio, "×");
+  }
+  add("items", "Memory", bytesPerItem, "bytes an item", String);
+  parts.push(
+    "#### What the methods return",
+    exactness(points),
+    wrapped(
+      "The logits are random, so that no allowed token is likely to be among the best few: the worst case for methods that look at those alone, or let others through.",
+    ),
+  );
+  return { parts, plots };
+}
+
+function references(points: readonly Result[]) {
+  const own = points.map(({ point }) => point)
+    .filter(({ experiment, method }) => experiment === "items" && method === "espalier")
+    .sort((a, b) => a.rows - b.rows);
+  return ([["the paper's bound", paperBound], ["entropy", entropyPerItem]] as const)
+    .map(([name, bytes]) => ({
+      name,
+      data: own.map((point) => [point.rows, bytes(point)] as [number, number]),
+      isReference: true,
+    }));
+}
+
+/** Worst shares of a method over the sizes of the set. */
+function exactness(points: readonly Result[]): string {
+  const rows = Object.entries(LABELS).flatMap(([method, label]) => {
+    const own = points.filter(({ point }) =>
+      point.method === method && point.experiment === "items"
+    )
+      .flatMap(({ outcome }) => "step" in outcome ? [outcome] : []);
+    const percent = (shares: number[]) => `${(100 * Math.max(0, ...shares)).toFixed(1)} %`;
+    return own.length === 0 ? [] : [[
+      label,
+      percent(own.map(({ invalid }) => invalid)),
+      percent(own.map(({ missed }) => missed ?? 0)),
+    ]];
+  });
+  return table([["at worst, of all |C|", "not in the set", "best beams missed"], ...rows]);
+}
+
+/** Every figure that has a budget. */
+export function budgetTable(records: readonly BenchRecord[]): string {
+  const rows = records.filter(({ atMost }) => atMost !== undefined).map((entry) => [
+    entry.bench,
+    entry.name,
+    `${figure(entry.value)} ${entry.unit}`,
+    `${figure(entry.atMost!)} ${entry.unit}`,
+    entry.ok ? "yes" : "**no**",
+  ]);
+  return rows.length === 0
+    ? NOTHING
+    : table([["bench", "figure", "measured", "at most", "kept"], ...rows]);
+}
+
+function recordSections(records: readonly BenchRecord[]): string[] {
+  const benches = Map.groupBy(records, ({ bench }) => bench);
+  return [...benches].flatMap(([bench, own]) => [
+    `#### ${bench}`,
+    table([
+      ["figure", "measured"],
+      ...own.map(({ name, value, unit }) => [name, `${figure(value)} ${unit}`]),
+    ]),
+  ]);
+}
+
+/** The page and its plots, by file name. */
+export function reportOf({ points, records }: Results) {
+  const plots: Record<string, Plot> = {};
+  const parts = [
+    "# Benchmarks",
+    wrapped(
+      "Written by `deno task bench:report` from the files in [bench/results](../results); no figure is typed by hand. The constraint is what a step takes beyond one log-sum-exp of its live rows: a difference of two measurements, with the noise of both. Ours runs beside every method, in turns, in the same process. What has no figure did not fit, or took longer than its cap.",
+    ),
+    "## The paper's experiments",
+    wrapped("L = 8, B = 2, M = 70; logits given; medians. `deno task bench:paper` measures them."),
+  ];
+  byMachine(points).forEach(([machine, own], i) => {
+    const sections = paperSections(own, `machine${i + 1}`);
+    parts.push(`### ${machine}`, originShown(own.map(({ origin }) => origin)), ...sections.parts);
+    Object.assign(plots, sections.plots);
+  });
+  if (points.length === 0) parts.push(NOTHING);
+  parts.push("## Budgets", wrapped("Every budget of the design beside what was measured."));
+  for (const [machine, own] of byMachine(records)) {
+    parts.push(`### Budgets on ${machine}`);
+    parts.push(originShown(own.map(({ origin }) => origin)), budgetTable(own));
+  }
+  if (records.length === 0) parts.push(NOTHING);
+  parts.push(
+    "## All figures",
+    wrapped(
+      "`deno task bench`, `bench:sets`, `bench:peers`, `bench:strings`, `bench:models`, `bench:edge` and `bench:gpu` add theirs with `--json bench/results/NAME.jsonl`.",
+    ),
+  );
+  for (const [machine, own] of byMachine(records)) {
+    parts.push(`### Figures on ${machine}`, ...recordSections(own));
+  }
+  if (records.length === 0) parts.push(NOTHING);
+  return { markdown: `${parts.join("\n\n")}\n`, plots };
+}
+
+/** What stands in the README: of the machine with the most points. */
+export function blocksOf({ points }: Results): Record<string, string> {
+  const [most] = byMachine(points).sort(([, a], [, b]) => b.length - a.length);
+  if (!most) return { paper: NOTHING };
+  const [machine, own] = most;
+  const [{ origin }] = own;
+  return {
+    paper: [
+      tableOf(own, "items", constraintUs, "constraint per step, µs"),
+      tableOf(own, "items", bytesPerItem, "bytes an item"),
+      wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}.`),
+    ].join("\n\n"),
+  };
+}
