@@ -65,7 +65,8 @@ Deno.test("The full plan has the sizes of the paper", () => {
   ) => [...new Set(full.filter((point) => point.experiment === experiment).map(value))];
   assert.deepEqual(of("items", ({ rows }) => rows), [1e5, 1e6, 1e7, 2e7, 1e8]);
   assert.deepEqual(of("vocab", ({ vocabSize }) => vocabSize).slice(-1), [32768]);
-  assert.deepEqual(of("branch", ({ branch }) => branch).length, 18);
+  const branches = of("branch", ({ branch }) => branch);
+  assert.deepEqual([branches[0], branches.at(-1)], [2, 2 ** 18]);
 });
 
 Deno.test("A quick run ends within five minutes if no point takes longer than it may", () => {
