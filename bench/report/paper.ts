@@ -19,6 +19,11 @@ export const LABELS: Record<MethodName, string> = {
   npmTrie: "trie from npm",
 };
 
+/** Stands by methods that find none of what they should. */
+const MARK = " †";
+/** What it says. */
+export const UNSOUND = "†: none of the best sequences is among its results.";
+
 /** What varies in an experiment. */
 export const AXES: Record<Experiment, { name: string; of: (point: Point) => number }> = {
   items: { name: "|C|", of: ({ rows }) => rows },
@@ -78,7 +83,7 @@ function grid(results: readonly Result[], experiment: Experiment) {
   const at = (method: MethodName, x: number) =>
     own.find(({ point }) => point.method === method && axis.of(point) === x);
   const methods = METHODS.filter((method) => own.some(({ point }) => point.method === method));
-  return { axis, xs, at, methods };
+  return { own, axis, xs, at, methods };
 }
 
 /** One line per method. */
@@ -87,9 +92,13 @@ export function seriesOf(
   experiment: Experiment,
   value: Value,
 ): Series[] {
-  const { xs, at, methods } = grid(results, experiment);
+  const { own, xs, at, methods } = grid(results, experiment);
+  const isUnsound = (method: MethodName) =>
+    own.some(({ point, outcome }) =>
+      point.method === method && "step" in outcome && outcome.missed === 1
+    );
   return methods.map((method) => ({
-    name: LABELS[method],
+    name: `${LABELS[method]}${isUnsound(method) ? MARK : ""}`,
     data: xs.flatMap((x): [number, number][] => {
       const result = at(method, x);
       const y = result && "step" in result.outcome && value(result.outcome, result.point);
@@ -115,7 +124,9 @@ export function tableOf(
       if (!("step" in result.outcome)) return reasonShown(result.outcome.reason);
       const shown = value(result.outcome, result.point);
       if (shown === undefined) return "";
-      return value === constraintUs && shown === LEAST_US ? `< ${LEAST_US}` : figure(shown);
+      const isNoise = value === constraintUs && shown === LEAST_US;
+      const mark = value !== bytesPerItem && result.outcome.missed === 1 ? MARK : "";
+      return `${isNoise ? `< ${LEAST_US}` : figure(shown)}${mark}`;
     }),
   ]);
   if (value === bytesPerItem) {

@@ -4,6 +4,7 @@ import { type BenchRecord, figure } from "../records.ts";
 import type { Origin } from "../origin.ts";
 import type { Results } from "./load.ts";
 import { table, wrapped } from "./markdown.ts";
+import { readmeBlocks } from "./readme.ts";
 import {
   AXES,
   bytesPerItem,
@@ -16,6 +17,7 @@ import {
   seriesOf,
   stepUs,
   tableOf,
+  UNSOUND,
   type Value,
 } from "./paper.ts";
 
@@ -160,7 +162,8 @@ export function reportOf({ points, records }: Results) {
   const parts = [
     "# Benchmarks",
     wrapped(
-      "Written by `deno task bench:report` from the files in [bench/results](../results); no figure is typed by hand. The constraint is what a step takes beyond one log-sum-exp of its live rows: a difference of two measurements, with the noise of both. Ours runs beside every method, in turns, in the same process. What has no figure did not fit, or took longer than its cap.",
+      "Written by `deno task bench:report` from the files in [bench/results](../results); no figure is typed by hand. The constraint is what a step takes beyond one log-sum-exp of its live rows: a difference of two measurements, with the noise of both. Ours runs beside every method, in turns, in the same process. What has no figure did not fit, or took longer than its cap. " +
+        UNSOUND,
     ),
     "## The paper's experiments",
     wrapped("L = 8, B = 2, M = 70; logits given; medians. `deno task bench:paper` measures them."),
@@ -190,17 +193,18 @@ export function reportOf({ points, records }: Results) {
   return { markdown: `${parts.join("\n\n")}\n`, plots };
 }
 
-/** What stands in the README: of the machine with the most points. */
-export function blocksOf({ points }: Results): Record<string, string> {
+/** What stands in the README, of the machine with the most points or figures. */
+export function blocksOf({ points, records }: Results): Record<string, string> {
   const [most] = byMachine(points).sort(([, a], [, b]) => b.length - a.length);
-  if (!most) return { paper: NOTHING };
-  const [machine, own] = most;
-  const [{ origin }] = own;
-  return {
-    paper: [
-      tableOf(own, "items", constraintUs, "constraint per step, µs"),
-      tableOf(own, "items", bytesPerItem, "bytes an item"),
-      wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}.`),
-    ].join("\n\n"),
-  };
+  return { ...readmeBlocks(records), paper: most ? paperBlock(...most) : NOTHING };
+}
+
+function paperBlock(machine: string, points: readonly Result[]): string {
+  const [{ origin }] = points;
+  return [
+    tableOf(points, "items", constraintUs, "constraint per step, µs"),
+    tableOf(points, "items", ratio, "whole step, beside ours"),
+    tableOf(points, "items", bytesPerItem, "bytes an item"),
+    wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}. ${UNSOUND}`),
+  ].join("\n\n");
 }

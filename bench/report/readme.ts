@@ -1,0 +1,196 @@
+/** The tables of the README: which figures of which bench stand where. */
+import { type BenchRecord, figure } from "../records.ts";
+import { table, wrapped } from "./markdown.ts";
+
+/** A row: its label, and for each column the name of a figure, or nothing. */
+type Row = readonly [label: string, bench: string, ...names: (string | undefined)[]];
+
+interface Block {
+  readonly columns: readonly string[];
+  readonly rows: readonly Row[];
+}
+
+const INDEX = "Index of random SIDs";
+const SEARCH = "Search in WASM";
+const FILTER = "Item filters";
+const OPEN = "Opening over loopback";
+const SLOW = "Opening on a link of 10 MB/s";
+const START = "From the start of a process";
+const STRINGS = "Package names of npm";
+const LOAD = "HTTP handler under load";
+const COLD = "Cold start of a server";
+const HELD = "Memory of a server";
+const MODEL = "The demo's model";
+
+/** Figures that are named by the size of the set: at 1, 10 and 30 million items. */
+const sized = (label: string, bench: string, what: string, mark = ":"): Row => [
+  label,
+  bench,
+  ...[1, 10, 30].map((size) => `${size} M items${mark} ${what}`),
+];
+
+const filtered = (label: string, what: string) => sized(label, FILTER, what, ",");
+
+const client = (label: string, name: string): Row => [
+  label,
+  LOAD,
+  ...["requests", "answers", "p50", "p99", "503"].map((what) => `${name}: ${what}`),
+];
+
+const BLOCKS: Record<string, Block> = {
+  index: {
+    columns: ["1 M items", "10 M items", "30 M items"],
+    rows: [
+      sized("index", INDEX, "size"),
+      sized("entropy of such a set", INDEX, "entropy"),
+      sized("build from an unsorted matrix", INDEX, "build from an unsorted Uint16 matrix"),
+      sized("peak memory of the build, matrix included", INDEX, "peak memory, matrix included"),
+      [
+        "memory to load it over HTTP and serve with two filters",
+        "Memory to load",
+        undefined,
+        "10 M items, over HTTP, two filters: beyond the runtime",
+      ],
+      sized(
+        "the same from a file",
+        INDEX,
+        "memory to load and serve with two filters, beyond the runtime",
+      ),
+      sized("open over loopback, digests included", OPEN, "open, digests included"),
+      sized(
+        "the same against `fetch` and `arrayBuffer`",
+        OPEN,
+        "open, digests included, against fetch",
+      ),
+      sized("without digests", OPEN, "open without digests, against fetch"),
+      sized("with `parallel: 4`", OPEN, "open with parallel: 4, against fetch"),
+      sized(
+        "first step of a search, progressive, at 10 MB/s",
+        SLOW,
+        "first step of a search",
+      ),
+      [
+        "start of a process to the first masked step",
+        START,
+        "whole: until the first masked step",
+      ],
+      ["import of `mod.ts` and kernels", START, "whole: import and kernels"],
+    ],
+  },
+  search: {
+    columns: ["1 M items", "10 M items", "30 M items"],
+    rows: [
+      sized("constraint per step (mask, select, advance)", SEARCH, "constraint a step"),
+      sized("whole search, 8 steps, log-softmax included", SEARCH, "whole search"),
+      sized(
+        "against an unconstrained search in the same kernels",
+        SEARCH,
+        "against the unconstrained search",
+      ),
+      filtered("a filter that allows 10 %, compiled from bits", "10 % allowed: compile from bits"),
+      filtered("its memory", "10 % allowed: memory"),
+      filtered("search with it, against one without", "10 % allowed: search against one without"),
+      filtered("the same where 1 % is allowed", "1 % allowed: search against one without"),
+      filtered("search with 100 exclusions per batch row", "100 excluded per batch row: search"),
+      filtered("the same with 10 000", "10000 excluded per batch row: search"),
+    ],
+  },
+  strings: {
+    columns: ["o200k", "bytes"],
+    rows: [
+      ["index", STRINGS, "o200k: index", "bytes: index"],
+      ["the list as text", STRINGS, "the list as text", "the list as text"],
+      [
+        "gzip -9 of it",
+        STRINGS,
+        "gzip -9 of it, which finds none of them",
+        "gzip -9 of it, which finds none of them",
+      ],
+      [
+        "string table: text and 32-bit offsets",
+        STRINGS,
+        "string table, text and 32-bit offsets",
+        "string table, text and 32-bit offsets",
+      ],
+      [
+        "build from the list, with tokenizing",
+        STRINGS,
+        "o200k: build from the list, with tokenizing",
+        "bytes: build from the list, with tokenizing",
+      ],
+      [
+        "peak memory of that process",
+        STRINGS,
+        "o200k: peak memory of that process",
+        "bytes: peak memory of that process",
+      ],
+    ],
+  },
+  load: {
+    columns: ["requests", "answers", "p50", "p99", "503"],
+    rows: [
+      client("1 client", "1 client"),
+      client("8 clients", "8 clients"),
+      client("64 clients, who come back when told to", "64 clients"),
+      client("10 × as many requests, come what may", "10 × as many as that"),
+      client("the same again", "10 × as many as that, again"),
+      client("and again", "10 × as many as that, and again"),
+    ],
+  },
+  start: {
+    columns: ["1 M items", "10 M items"],
+    rows: [
+      ["cold start to the first answer, Deno", COLD, "Deno, 1 M items"],
+      ["the same with the demo's model", COLD, "Deno, demo's model and index"],
+      ["Node", COLD, "Node, 1 M items"],
+      ["workerd, its own start included", COLD, "workerd, 1 M items in R2"],
+      [
+        "resident memory of a server, two filters in use, beyond a bare one",
+        HELD,
+        "1 M items: resident",
+        "10 M items: resident",
+      ],
+      [
+        "a step of the demo's model, 20 beams",
+        MODEL,
+        "20 beams, CPU: a step",
+      ],
+      [
+        "share of softmax, constraint and selection",
+        MODEL,
+        "20 beams, CPU: share of softmax, constraint, selection",
+      ],
+    ],
+  },
+};
+
+/** A block from the newest figures of one machine; rows without any are left out. */
+function blockOf({ columns, rows }: Block, records: readonly BenchRecord[]): string {
+  const used: BenchRecord[] = [];
+  const shown = rows.map(([label, bench, ...names]) => {
+    const cells = columns.map((_, i) => {
+      const found = records.find((entry) => entry.bench === bench && entry.name === names[i]);
+      if (!found) return "";
+      used.push(found);
+      const over = found.ok === false ? " (over its budget)" : "";
+      return `${figure(found.value)} ${found.unit}${over}`;
+    });
+    return [label, ...cells];
+  }).filter(([, ...cells]) => cells.some((cell) => cell !== ""));
+  if (used.length === 0) return "Not measured yet.";
+  const [{ origin }] = used;
+  const date = used.map(({ origin }) => origin.date).sort().at(-1);
+  return [
+    table([["", ...columns], ...shown]),
+    wrapped(`${origin.machine}; Deno ${origin.deno}; ${date}.`),
+  ].join("\n\n");
+}
+
+/** All blocks by name, from the machine with the most figures. */
+export function readmeBlocks(records: readonly BenchRecord[]): Record<string, string> {
+  const machines = [...Map.groupBy(records, ({ origin }) => origin.machine).values()];
+  const own = machines.sort((a, b) => b.length - a.length)[0] ?? [];
+  return Object.fromEntries(
+    Object.entries(BLOCKS).map(([name, block]) => [name, blockOf(block, own)]),
+  );
+}
