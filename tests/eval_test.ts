@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { canMisspell, type Kind, misspeller } from "../bench/eval/misspell.ts";
 import type { Evaluation } from "../bench/eval/run.ts";
+import type { BenchRecord } from "../bench/records.ts";
 import { fold } from "../src/cli/demo/fold.ts";
 import { loadPlaces } from "../src/cli/demo/places.ts";
 
@@ -70,6 +71,33 @@ Deno.test("the evaluation's figures are plausible", async () => {
     } else {
       assert.ok(missing1 > 0.3 && recallAt1 < 0.6, title);
     }
+  }
+});
+
+Deno.test("the evaluation's figures are kept as its table shows them", async () => {
+  const file = await Deno.makeTempFile();
+  try {
+    const { code, out, err } = await evaluation("--json", file, "--queries", "6");
+    assert.equal(code, 0, err);
+    const kept: BenchRecord[] = (await Deno.readTextFile(file)).trimEnd().split("\n")
+      .map((line) => JSON.parse(line));
+    const values = new Map(kept.map(({ name, value }) => [name, value]));
+    assert.equal(values.size, kept.length, "names are unique");
+    const [headings, , ...rows] = out.split("\n").filter((line) => line.startsWith("|"))
+      .map((line) => line.split("|").slice(1, -1).map((cell) => cell.trim()));
+    assert.equal(rows.length, 5);
+    for (const [way, ...cells] of rows) {
+      const value = (name: string) => values.get(`${way}: ${name}`)!;
+      const time = `${Math.round(value("a query"))} ms`;
+      const shares = headings.slice(1, -1).map((heading) => {
+        const [seen, held] = ["seen", "held out"].map((places) => value(`${heading}, ${places}`));
+        return `${seen.toFixed(1)} / ${held.toFixed(1)} %`;
+      });
+      assert.deepEqual(cells, [...shares, time], way);
+    }
+    assert.equal(values.get("queries"), 6);
+  } finally {
+    await Deno.remove(file);
   }
 });
 

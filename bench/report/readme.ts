@@ -21,6 +21,8 @@ const LOAD = "HTTP handler under load";
 const COLD = "Cold start of a server";
 const HELD = "Memory of a server";
 const MODEL = "The demo's model";
+const EVAL = "The demo's model on misspelt names";
+const LARGE = "More rows than memory";
 
 /** Figures that are named by the size of the set: at 1, 10 and 30 million items. */
 const sized = (label: string, bench: string, what: string, mark = ":"): Row => [
@@ -37,7 +39,49 @@ const client = (label: string, name: string): Row => [
   ...["requests", "answers", "p50", "p99", "503"].map((what) => `${name}: ${what}`),
 ];
 
+const way = (name: string): Row => [
+  name,
+  EVAL,
+  ...["recall@1", "recall@10", "no place, first"].flatMap((what) => [
+    `${name}: ${what}, seen`,
+    `${name}: ${what}, held out`,
+  ]),
+  `${name}: a query`,
+];
+
+const FORMS = [".npy", "Parquet with columns", "Parquet with lists"];
+const large = (label: string, work: string, what: string): Row => [
+  `${label}: ${what}`,
+  LARGE,
+  ...FORMS.map((form) => `100 M rows, ${work} ${form}: ${what}`),
+];
+
 const BLOCKS: Record<string, Block> = {
+  eval: {
+    columns: [
+      "recall@1, seen",
+      "held out",
+      "recall@10, seen",
+      "held out",
+      "first does not exist, seen",
+      "held out",
+      "a query",
+    ],
+    rows: [
+      way("constrained, 20 beams"),
+      way("constrained, 64 beams"),
+      way("unconstrained, greedy"),
+      way("unconstrained, 20 beams"),
+      way("unconstrained, 20 beams, filtered"),
+    ],
+  },
+  large: {
+    columns: [".npy", "Parquet, a column per token", "Parquet, lists"],
+    rows: ["time", "peak memory", "temporary files"].flatMap((what) => [
+      large("build", "build from", what),
+      large("DuckDB's sort alone", "DuckDB's sort of", what),
+    ]),
+  },
   index: {
     columns: ["1 M items", "10 M items", "30 M items"],
     rows: [

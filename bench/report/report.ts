@@ -183,7 +183,7 @@ export function reportOf({ points, records }: Results) {
   parts.push(
     "## All figures",
     wrapped(
-      "`deno task bench`, `bench:sets`, `bench:peers`, `bench:strings`, `bench:models`, `bench:edge` and `bench:gpu` add theirs with `--json bench/results/NAME.jsonl`.",
+      "`deno task bench`, `bench:sets`, `bench:peers`, `bench:strings`, `bench:large`, `bench:models`, `bench:edge`, `bench:gpu` and `deno task eval` add theirs with `--json bench/results/NAME.jsonl`.",
     ),
   );
   for (const [machine, own] of byMachine(records)) {
