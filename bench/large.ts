@@ -9,7 +9,7 @@
  */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { parseBytes } from "../src/cli/input.ts";
+import { parseMemory } from "../src/cli/input.ts";
 import { MOST_ROWS, PARQUET_FORMS, parquetSql, writeNpy } from "./large/rows.ts";
 import { watch, type Watched } from "./large/watch.ts";
 import { record, writeRecords } from "./records.ts";
@@ -45,7 +45,7 @@ function parse(args: string[]) {
       `Give --rows a whole number from 1 to ${MOST_ROWS}, got "${values.rows}"`,
     );
   }
-  return { rows, memory: parseBytes(values.memory, "--memory"), json: values.json };
+  return { rows, memory: parseMemory(values.memory), json: values.json };
 }
 
 /**
@@ -88,8 +88,8 @@ async function benchLarge(
   console.log(`\n${BENCH}: ${rows / 1e6} M of ${L} tokens below ${V}, ${memory / MB} MB`);
   const [npy, parquet] = [at("sids.npy"), at("sids.parquet")];
   // The first of all fetches what is not here yet.
-  await writeNpy(npy, 1000, signal);
-  await build(npy, 1);
+  await writeNpy(npy, 200_000, signal);
+  await build(npy, 1 * MB);
   tell(`Writing ${npy}`);
   await writeNpy(npy, rows, signal);
   const fromNpy = await build(npy, memory);

@@ -108,6 +108,9 @@ Deno.test("inspect and verify tell of filters and items", async () => {
   assert.equal(verified.code, 0, verified.err);
   assert.match(verified.out, /3 named filters: .*\n.*4 item ids: /);
 
+  const one = await folder.write("o.st", await bytesOf({ filters: { f: [1, 0, 0, 0] } }));
+  assert.match((await cli(["verify", one])).out, / 1 named filter: /);
+
   const strings = await folder.write("s.st", await bytesOf({ items: ["a", "b", "c", "ä"] }));
   assert.match((await cli(["inspect", strings])).out, /\n +item ids +4 strings, [\d ]+ bytes\n/);
   const plain = await folder.write("p.st", await bytesOf({}));
@@ -151,7 +154,7 @@ Deno.test("build names the file and row of bad filters and items, and writes not
     assert.deepEqual(await failing(flag, "a", npy("|u1", [1])), ["wrong-file-type", undefined]);
     assert.deepEqual(await failing(flag, "a.txt", notUtf8), ["not-utf-8", undefined]);
     const endless = "1".repeat(2 ** 20 + 1);
-    assert.deepEqual(await failing(flag, "a.txt", endless), ["bad-line", undefined]);
+    assert.deepEqual(await failing(flag, "a.txt", endless), ["line-too-long", undefined]);
   }
   assert.deepEqual(await failing("--filter", "a.txt", "1\n\n0\nyes\n1\n"), ["bad-line", 2]);
   assert.deepEqual(await failing("--items", "a.npy", npy("|b1", [1])), ["npy-dtype", undefined]);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { DECODE_HELP } from "../src/cli/decode.ts";
 import { writeToy } from "./onnx/toy.ts";
 import { catalogue, catalogueBytes, writeNames } from "./support/catalogue.ts";
-import { cli } from "./support/cli.ts";
+import { cli, Folder, spawn } from "./support/cli.ts";
 import { helpExamples } from "./support/examples.ts";
 
 /** Without a look for a GPU. */
@@ -38,6 +38,29 @@ Deno.test("decode names what it refuses", async () => {
     assert.deepEqual([outcome.code, error.code, error.file], [1, code, file], args.join(" "));
     assert.match(error.message, message);
   }
+});
+
+Deno.test("As a process: a token that an encoder does not know is named, once", async () => {
+  await using folder = await Folder.create();
+  const index = folder.at("x.safetensors");
+  await cli(["build", "-", "-o", index, "--vocab", "60"], { stdin: "[36, 39]\n" });
+  const [model, encoder] = ["decoder", "encoder"].map((name) =>
+    new URL(`../src/cli/demo/speller/${name}.onnx`, import.meta.url).pathname
+  );
+  const args = [index, "--model", model, "--encoder", encoder, "--start-token", "1", ...ON_CPU];
+  const child = await spawn(["decode", ...args, "36,39", "36,99"]).output();
+  const err = new TextDecoder().decode(child.stderr);
+  assert.equal(child.code, 1);
+  assert.match(
+    err,
+    /^error: prompt 2: expected tokens below 95, .* found 99 at position 1; .*\n {2}code wrong-prompt .*\n$/,
+  );
+  const alone = await cli(["decode", index, "--model", model, ...ON_CPU, "36"]);
+  assert.equal(alone.code, 2);
+  assert.match(
+    alone.err,
+    /^error: Expected --encoder FILE and --start-token N, because .*decoder\.onnx/,
+  );
 });
 
 Deno.test("decode stops when it is interrupted", async () => {
@@ -88,7 +111,7 @@ Deno.test("Wrong usage of decode", async () => {
     const { code, out, err } = await cli(["decode", ...args]);
     assert.deepEqual([code, out], [2, ""], `${args.join(" ")}: ${err}`);
     assert.match(err, message);
-    assert.match(err, /\n {2}try: cli help decode\n$/);
+    assert.match(err, /\n {2}try: deno task cli help decode\n$/);
   }
 });
 

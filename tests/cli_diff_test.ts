@@ -242,7 +242,7 @@ Deno.test("diff shows texts, and says that tokenizers differ", async () => {
   );
   const plain = await folder.write("plain", await bytesOf(OLD, 16));
   const { code: wrong, err } = await cli(["diff", plain, now, "--text"]);
-  assert.deepEqual([wrong, /Expected --tokenizer/.test(err)], [2, true]);
+  assert.deepEqual([wrong, /Expected an index of strings/.test(err)], [2, true]);
   const guess = ["--text", "--tokenizer", "bytes+10"];
   const unknown = [["diff", plain, other, "--json"], ["query", plain, "a", "--json"]];
   for (const args of unknown) {
@@ -251,11 +251,26 @@ Deno.test("diff shows texts, and says that tokenizers differ", async () => {
   }
 });
 
+Deno.test("diff says how many differences it leaves out, and that ids are the same", async () => {
+  await using folder = await Folder.create();
+  const items = OLD.map((_, i) => i);
+  const old = await folder.write("a", await bytesOf(OLD, 16, { items }));
+  const now = await folder.write("b", await bytesOf([[1, 1], [1, 2], [1, 3]], 16));
+  const differences = (await shown(old, now))[1].split("\n").filter((line) => /^[-+]/.test(line));
+  const [, limited] = await shown(old, now, "--limit", "1");
+  const hidden = differences.length - 1;
+  assert.ok(limited.includes(`${differences[0]}\n… and ${hidden} more; --limit 0 lists all\n`));
+  for (const flags of [["--summary"], ["--limit", String(differences.length)]]) {
+    assert.doesNotMatch((await shown(old, now, ...flags))[1], /more;/);
+  }
+  assert.match((await shown(old, old))[1], / item ids +the same for all of those\n/);
+});
+
 Deno.test("diff exits with 2 where it cannot compare", async () => {
   await withIndexes({}, {}, async (old) => {
     const missing = `${old}.not`;
     const wrong: [string[], RegExp][] = [
-      [[old], /Expected OLD and NEW, found 1 argument\(s\)\n {2}try: cli help diff\n/],
+      [[old], /Expected OLD and NEW, found 1 argument\n {2}try: deno task cli help diff\n/],
       [[old, old, old], /Expected OLD and NEW, found 3/],
       [[old, old, "--limit", "-1"], /limit/],
       [[old, old, "--region", "x"], /Expected s3:.* with --region/],

@@ -383,6 +383,7 @@ Deno.test("Wrong usage of convert", async () => {
     [[npz], /Expected -o FILE/],
     [[npz, "-o", npz], /Expected different files/],
     [[npz, "-o", "b.npz"], /Expected -o OUT\.safetensors, because/],
+    [[npz, "-o", "b.npy"], /Expected -o OUT\.safetensors, .* found "b\.npy"/],
     [[index, "-o", "b.st"], /Expected -o OUT\.npz, because/],
     [[npz, "-o", "b.st", "--dense-levels", "1"], /Expected --dense-levels with OUT\.npz only/],
     [[index, "-o", "b.npz", "--dense-levels", "0"], /Expected --dense-levels from 1 on/],
@@ -392,7 +393,7 @@ Deno.test("Wrong usage of convert", async () => {
     const { code, out, err } = await cli(["convert", ...args]);
     assert.deepEqual([code, out], [2, ""], `${args.join(" ")}: ${err}`);
     assert.match(err, message);
-    assert.match(err, /\n {2}try: cli help convert\n$/);
+    assert.match(err, /\n {2}try: deno task cli help convert\n$/);
   }
 });
 

@@ -23,7 +23,7 @@ Deno.test("The examples in the help of push run", async () => {
   try {
     const places = {
       "catalogue.safetensors": await folder.write("catalogue.safetensors", bytes),
-      "https://ACCOUNT.r2.cloudflarestorage.com": store.endpoint,
+      "https://ID.r2.cloudflarestorage.com": store.endpoint,
       "/srv/www/indexes/": folder.at("indexes/"),
     };
     await Deno.mkdir(folder.at("indexes"));

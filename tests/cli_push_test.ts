@@ -199,9 +199,11 @@ Deno.test("Endpoints with secrets, and missing credentials, are wrong usage that
   ]);
   const unset = { AWS_SECRET_ACCESS_KEY: undefined, AWS_ENDPOINT_URL: store.endpoint };
   bad.push([unset, [], /AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment/]);
+  const broken = { AWS_ACCESS_KEY_ID: "a\nb", AWS_ENDPOINT_URL: store.endpoint };
+  bad.push([broken, [], /: AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN has spaces/]);
   // An IP address takes no bucket in front.
   const style = ["--endpoint", store.endpoint, "--style", "virtual-host"];
-  bad.push([{}, style, /no host is called "indexes\.127\.0\.0\.1.*; use style "path"/]);
+  bad.push([{}, style, /no host is called "indexes\.127\.0\.0\.1.*; use --style path\n/]);
   for (const [variables, flags, message] of bad) {
     using _ = new Environment(variables);
     for (const args of [["push", file, "s3://indexes/x.st"], ["inspect", "s3://indexes/x.st"]]) {
@@ -385,7 +387,7 @@ Deno.test("As a process: other commands load no S3 code, and no variable may be 
   assert.equal(blind.code, 2);
   assert.match(
     new TextDecoder().decode(blind.stderr),
-    /^error: Cannot sign requests: expected cred/,
+    /^error: Cannot sign requests: expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment\n/,
   );
 });
 

@@ -359,7 +359,7 @@ Deno.test("Wrong usage of query", async () => {
     const { code, out, err } = await cli(["query", ...args]);
     assert.deepEqual([code, out], [2, ""], `${args.join(" ")}: ${err}`);
     assert.match(err, message);
-    assert.match(err, /\n {2}try: cli help query\n$/);
+    assert.match(err, /\n {2}try: deno task cli help query\n$/);
   }
 });
 

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { ConstraintIndex, createDecoder } from "../mod.ts";
 import { main } from "../src/cli/main.ts";
 import { SERVE_HELP } from "../src/cli/serve.ts";
+import { parseServe } from "../src/cli/serve_arguments.ts";
 import { createOnnxModel } from "../src/models/onnx.ts";
 import { writeToy } from "./onnx/toy.ts";
 import { catalogue, catalogueBytes } from "./support/catalogue.ts";
@@ -148,6 +149,22 @@ Deno.test("serve takes the index that has taken the place of another", async () 
   assert.match(err, /^error: loading the index: .*\n {2}code /m);
 });
 
+Deno.test("serve refuses tokens of prompts that its flag rules out, and is told its memory", async () => {
+  await using files = await catalogue({ encoder: true });
+  const parts = ["--encoder", files.folder.at("encoder.onnx"), "--start-token", "0"];
+  const args = [files.index, "--model", files.model, ...parts, ...ON_CPU, "--prompt-vocab", "5"];
+  await using server = await Served.start(args);
+  const ask = (token: number) => server.post("/v1/decode", { prompts: [[1, token]], beams: 1 });
+  const refused = await ask(5);
+  assert.equal(refused.status, 400);
+  assert.match(await refused.text(), /prompts/);
+  const answered = await ask(4);
+  await answered.body?.cancel();
+  assert.equal(answered.status, 200);
+  const memory = (...flags: string[]) => parseServe(["a", ...flags])!.handler.memoryBytes;
+  assert.deepEqual([memory(), memory("--memory", "96MB")], [Infinity, 96e6]);
+});
+
 Deno.test("serve lets a request end when it is told to stop", async () => {
   await using files = await catalogue();
   await using server = await Served.start([files.index, "--model", files.model, ...ON_CPU]);
@@ -227,7 +244,12 @@ Deno.test("Wrong usage of serve", async () => {
     [["a", "--cors", "shop.example"], /Expected --cors as https:\/\/shop.example, or \*/],
     [["a", "--cors", "https://shop.example/"], /Expected --cors/],
     [["a", "--token-env", "s3cret-token"], /Expected --token-env NAME, .* found no name/],
-    [["a", "--token-env", "ESPALIER_TEST_NONE"], /variable ESPALIER_TEST_NONE, found none/],
+    [
+      ["a", "--token-env", "ESPALIER_TEST_NONE"],
+      /variable ESPALIER_TEST_NONE, found none; .*"deno task cli" allows ESPALIER_TOKEN/,
+    ],
+    [["a", "--prompt-vocab", "0"], /Expected --prompt-vocab/],
+    [["a", "--memory", "96"], /Expected --memory of 1MB or more, .* found "96", which is bytes/],
     [["a", "--region", "x"], /Expected s3:.* with --region/],
     [[files.index, "--model", files.model, "--start-token", "1"], /Expected --encoder/],
   ];

@@ -93,9 +93,14 @@ Deno.test("Tables of different kinds are read as one", async () => {
 Deno.test("Cells without a string are refused by file, row and column, and nothing is written", async () => {
   type Case = [string, string | Uint8Array, row: number, found: RegExp, code?: string];
   const cases: Case[] = [
-    ["x.parquet", parquetStrings({ name: ["a", null] }), 1, /row 1, .*found nothing/],
-    ["x.parquet", parquetStrings({ name: ["a", "b", "c", ""] }), 3, /row 3, .*found nothing/],
-    ["x.parquet", parquetStrings({ name: [7n] }), 0, /row 0, .*a string, found 7;/],
+    [
+      "x.parquet",
+      parquetStrings({ name: ["a", null] }),
+      1,
+      /row 1 \(counted from 0\), .*found nothing/,
+    ],
+    ["x.parquet", parquetStrings({ name: ["a", "b", "c", ""] }), 3, /row 3 .*found nothing/],
+    ["x.parquet", parquetStrings({ name: [7n] }), 0, /row 0 .*a string, found 7;/],
     ["x.csv", 'name\na\n\n""\n', 1, /line 4, .*found nothing/],
     ["x.tsv", "name\tx\na\tb\n\tb\n", 1, /line 3, .*found nothing/],
     ["x.jsonl", '{"name": "a"}\n{"name": 7}\n', 1, /line 2, .*found 7;/],
@@ -156,5 +161,5 @@ Deno.test("What is out of order is named by line, with variants by the row of th
   const parquet = parquetStrings({ s: ["A", "b", "c", "d", "cc"] });
   assert.deepEqual(await unsorted("x.parquet", parquet), [4, ""]);
   const spaces = await unsorted("x.parquet", parquet, "--variants", "space");
-  assert.deepEqual(spaces, [0, ", row 0"]);
+  assert.deepEqual(spaces, [0, ", row 0 (counted from 0)"]);
 });

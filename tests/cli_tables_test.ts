@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import { buildIndex, type BuildOptions } from "../src/index/build.ts";
 import { BUILD_HELP } from "../src/cli/build.ts";
-import { expandFiles, parseBytes } from "../src/cli/input.ts";
+import { expandFiles, parseMemory } from "../src/cli/input.ts";
 import { duration, ProgressLine } from "../src/cli/output.ts";
 import { cli, Folder } from "./support/cli.ts";
 import { runs } from "./support/long.ts";
@@ -137,7 +137,7 @@ Deno.test("Sorted tables stream into the builder", async () => {
 
 Deno.test("Every example of the help has flags that exist", async () => {
   const commands = BUILD_HELP.replaceAll("\\\n", " ").split("\n")
-    .map((line) => /(?:^|\| )\s*cli (build .* -o .*)$/.exec(line.trim())?.[1])
+    .map((line) => /(?:^|\| )\s*deno task cli (build .* -o .*)$/.exec(line.trim())?.[1])
     .filter((command) => command !== undefined);
   assert.ok(commands.length >= 7);
   await using folder = await Folder.create();
@@ -167,17 +167,17 @@ Deno.test("Sizes of memory are read with their units", () => {
     "4GB": 4e9,
     "1.5 g": 1.5e9,
     "512MiB": 2 ** 29,
-    "100": 100,
-    "64kb": 64e3,
+    "1000000": 1e6,
+    "6400kb": 6.4e6,
     "1T": 1e12,
   };
   for (const [text, bytes] of Object.entries(sizes)) {
-    assert.equal(parseBytes(text, "--memory"), bytes, text);
+    assert.equal(parseMemory(text), bytes, text);
   }
-  for (const text of ["", "0", "-1", "4 apples", "GB", "1e9", "0.1"]) {
+  for (const text of ["", "0", "-1", "4 apples", "GB", "1e9", "0.1", "100", "999kb"]) {
     assert.throws(
-      () => parseBytes(text, "--memory"),
-      /Expected --memory as a number of bytes/,
+      () => parseMemory(text),
+      /Expected --memory of 1MB or more/,
       text,
     );
   }

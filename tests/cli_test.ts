@@ -39,7 +39,7 @@ Deno.test("build makes the index of a matrix", async () => {
   const input = await folder.write("sids.npy", npy(ROWS));
   const { code, out, err } = await cli(["build", input, "-o", folder.at("x.st"), "--vocab", "9"]);
   assert.deepEqual([code, err], [0, ""]);
-  assert.match(out, /sequences +3, and 1 duplicates merged\n/);
+  assert.match(out, /sequences +3, and 1 duplicate merged\n/);
   assert.match(out, /vocabulary +9\n/);
   assert.deepEqual(await Deno.readFile(folder.at("x.st")), await bytesOf(ROWS, 9));
   assert.deepEqual(await folder.names(), ["sids.npy", "x.st"]);
@@ -139,7 +139,7 @@ Deno.test("build names the place of bad input and writes nothing", async () => {
   assert.deepEqual(await row("x.npy", npy([[2], [3], [1]]), "--sorted"), ["unsorted", 2, 0]);
   assert.deepEqual(await row("x.jsonl", "\n"), ["empty-set", undefined, undefined]);
   const { message } = await failingBuild("x.jsonl", "\n[1]\n\n[2, 9]\n[1]\n", "--vocab", "9");
-  assert.match(message, /x\.jsonl, line 4: Cannot build: token 9 /);
+  assert.match(message, /x\.jsonl, line 4: expected tokens from 0 to 8, found 9 /);
 });
 
 Deno.test("build names the kind of a file that is no table of tokens", async () => {
@@ -235,6 +235,10 @@ Deno.test("inspect shows levels, sizes and entropy", async () => {
   assert.match(out, /sequences +3\n/);
   assert.match(out, /length +2 tokens\n/);
   assert.match(out, /\n +0 +2 +1 +0 +(bitmap|packed) +\w+ +2 +3–7 +3 +[\d ]+\n/);
+  const full = Array.from({ length: 2 ** 16 }, (_, i) => [i >> 8, i & 255]);
+  const bitmaps = await cli(["inspect", await folder.write("y.st", await bytesOf(full, 256))]);
+  // Bits are those of a packed token.
+  assert.match(bitmaps.out, /\n +1 +65 536 +256 +65 536 +bitmap +\w+ +256 +0–255 {8,}\d[\d ]+\n/);
   assert.match(out, /entropy +0\.64 bytes per item; the index takes [\d.]+ × that\n/);
   const { out: json } = await cli(["inspect", file, "--json"]);
   const summary = JSON.parse(json);
@@ -467,7 +471,7 @@ Deno.test("Every command has help that shows examples and exit codes", async () 
   for (const command of commands) {
     const { code, out } = await cli([command, "--help"]);
     assert.equal(code, 0);
-    assert.match(out, /\nUsage: cli .*\n[^]*\nExamples\n[^]*\nExit codes: 0 /);
+    assert.match(out, /\nUsage: deno task cli .*\n[^]*\nExamples\n[^]*\nExit codes: 0 /);
     assert.deepEqual(await cli(["help", command]), { code, out, err: "" });
     assert.ok(top.out.includes(`\n  ${command} `));
     assert.ok(out.split("\n").every((line) => line.length <= 120));
@@ -476,10 +480,10 @@ Deno.test("Every command has help that shows examples and exit codes", async () 
 
 Deno.test("Wrong usage exits with 2 and points to the help", async () => {
   const wrong: [string[], RegExp][] = [
-    [[], /Expected a command, found none\n {2}try: cli help\n/],
-    [["biuld"], /Unknown command "biuld"\n {2}try: cli help\n/],
+    [[], /Expected a command, found none\n {2}try: deno task cli help\n/],
+    [["biuld"], /Unknown command "biuld"\n {2}try: deno task cli help\n/],
     [["help", "biuld"], /Unknown command "biuld"\n/],
-    [["build"], /Expected INPUT, found none\n {2}try: cli help build\n/],
+    [["build"], /Expected INPUT, found none\n {2}try: deno task cli help build\n/],
     [["build", "a.npy"], /Expected -o/],
     [["build", "a.npy", "-", "-", "-o", "x", "--vocab", "9"], /Expected standard input once/],
     [["build", "a.npy", "-o", "a.npy"], /Expected different files/],
@@ -502,7 +506,7 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     [["inspect", "s3://bucket"], /Expected s3:\/\/bucket\/key, found "s3:\/\/bucket"/],
     [["inspect", "s3://bucket/folder/"], /Expected s3:\/\/bucket\/key, found/],
     [["inspect", "s3://b/k", "--style", "vhost"], /Expected --style path or virtual-host/],
-    [["push", "a"], /Expected FILE and DESTINATION, found 1 argument\(s\)\n/],
+    [["push", "a"], /Expected FILE and DESTINATION, found 1 argument\n/],
     [["push", "http://a/b", "c"], /Expected a file to push, found an address/],
     [["push", "a", "https://a/b"], /Expected DESTINATION s3:\/\/bucket\/key/],
     [["push", "a", "./a"], /Expected different places/],
@@ -514,7 +518,7 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     const { code, out, err } = await cli(args);
     assert.deepEqual([code, out], [2, ""], `${args.join(" ")}: ${err}`);
     assert.match(err, message);
-    assert.match(err, /^error: .+\n {2}try: cli help/);
+    assert.match(err, /^error: .+\n {2}try: deno task cli help/);
   }
   const { err } = await cli(["verify", "--json"]);
   assert.equal(JSON.parse(err).error.code, "usage");

@@ -119,7 +119,7 @@ const EXAMPLES = new Map([
 Deno.test("the examples of the help find what they look for", () =>
   withSession(64, async (session) => {
     const { index, places } = session;
-    const examples = Array.from(HELP.matchAll(/^ {2}demo (.+)$/gm), ([, line]) => line);
+    const examples = Array.from(HELP.matchAll(/^ {2}deno task demo (.+)$/gm), ([, line]) => line);
     assert.deepEqual(examples, Array.from(EXAMPLES.keys()));
     for (const [line, answers] of EXAMPLES) {
       // As a shell takes it apart.
@@ -197,6 +197,8 @@ Deno.test("codes, points and names that are none are refused, with near matches"
     [["--near", "0,,5"], /got "0,,5"/],
     [["--near", "0,0,Infinity"], /got "0,0,Infinity"/],
     [["--exclude", "Reykjavic"], /got "Reykjavic"; near it: Reykjavík/],
+    [["--exclude", "Nowherexx"], /got "Nowherexx"; near it: Nowshera/],
+    [["--exclude", "Qqqqqq"], /got "Qqqqqq"; no name is near it$/],
     [["--exclude", "?"], /^Give --exclude the name of a place, got "\?"/],
   ];
   for (const [args, message] of refusals) {
@@ -217,6 +219,7 @@ Deno.test("near matches: equal ones alone, else the nearest first, those with th
     "xbcdef",
     "abcxyf",
   ]);
+  assert.deepEqual(near("abcdef", "abcxyz", "axxxxx"), ["abcxyz"]);
   assert.deepEqual(near("ab", "abc", "b", "ba", "cd"), ["abc", "b"]);
   assert.deepEqual(near("a", "b", "c", "d", "e", "f", "g").length, 5);
 });

@@ -32,6 +32,7 @@ Deno.test("the demo finds the places that were meant, in time", async () => {
   assert.match(best(out, "Buenos Aries"), /^ 1 Buenos Aires /);
   assert.match(best(out, "Marakesh"), /^ 1 Marrakesh /);
   assert.match(best(out, "Duesseldorf"), /^ 1 Düsseldorf /);
+  assert.match(out, /; \+7: seven more places of that name\..*\n.*by country, because the data/);
   // Left alone, the model mostly spells what it was given, and that does not exist.
   assert.match(best(out, "Los Angelos"), / los angelos +-\d+\.\d\d ✗$/);
   assert.match(best(out, "Duesseldorf"), / dusseldorf +-\d+\.\d\d ✓$/);
@@ -64,7 +65,7 @@ Deno.test("the demo takes any query and any number of beams", async () => {
 Deno.test("the demo explains itself and wrong arguments", async () => {
   const help = await demo("--help");
   assert.equal(help.code, 0);
-  assert.match(help.out, /Usage: demo \[options\] \[query …\]/);
+  assert.match(help.out, /Usage: deno task demo \[options\] \[query …\]/);
   const beams = await demo("--beams", "0");
   assert.equal(beams.code, 2);
   assert.match(beams.err, /Give --beams a whole number from 1 to 1024, got "0"/);

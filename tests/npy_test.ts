@@ -159,7 +159,11 @@ Deno.test("Values that can be no token are refused with row and column", async (
     const data = encode(descr, values);
     await assertRefused(npy({ descr, shape: "2, 3" }, data), facts, /token -7 .* JSON lines/);
     const fortran = npy({ descr, shape: "3, 2", fortran: true }, data);
-    await assertRefused(fortran, { code, row: 1, column: 1 }, /token -7 in row 1, position 1/);
+    await assertRefused(
+      fortran,
+      { code, row: 1, column: 1 },
+      /token -7 in row 1 \(counted from 0\), position 1/,
+    );
   }
   const large = npy({ descr: "<u8", shape: "1, 2" }, encode("<u8", [1n, 2n ** 63n + 1n]));
   await assertRefused(large, { code, row: 0, column: 1 }, /token 9223372036854775809 /);

@@ -1,14 +1,11 @@
 /** Values of `build` beside the sequences: `--filter` and `--items`, one for each row of the input. */
-import { BuildInputError, type ErrorFacts } from "../errors.ts";
+import { BuildInputError } from "../errors.ts";
 import type { FilterValues, ItemIds } from "../index/build.ts";
 import { lookAt, openFile } from "./input.ts";
-import { excerpt, notUtf8 } from "./jsonl.ts";
-import { readLines } from "./lines.ts";
+import { excerpt } from "./jsonl.ts";
+import { readLineBatches } from "./lines.ts";
 import { readNpyVector } from "./npy_vector.ts";
 import type { Io, ProgressLine } from "./output.ts";
-
-/** Longest line, in characters. */
-const MAX_LINE = 2 ** 20;
 
 /**
  * Reads the values of a filter: a vector of booleans or integers (.npy), or 0, 1, true or false, one per line.
@@ -105,25 +102,16 @@ async function forEachLine(
       { file: path, expected: "npy, text", actual: kind },
     );
   }
-  let at = 0;
-  const refuse = (found: string, facts: ErrorFacts) =>
-    new BuildInputError(
-      "bad-line",
-      `${path}, line ${at}: expected ${expected}, found ${found}; mend the line`,
-      { expected, ...facts, file: path },
-    );
-  const lines = readLines(async () => (await openFile(path)).readable, {
-    longest: MAX_LINE,
-    tooLong: (characters) => {
-      at++;
-      return refuse(`${characters} characters without an end`, { actual: characters });
-    },
-    notUtf8: () => notUtf8(path, at),
-    signal,
-  });
-  for await (const line of lines) {
-    at++;
-    visit(line, (row) => refuse(excerpt(line), { row, actual: line }));
-    progress.show("reading line", at);
+  const open = async () => (await openFile(path)).readable;
+  for await (const { first, lines } of readLineBatches(open, path, signal)) {
+    for (const [i, line] of lines.entries()) {
+      visit(line, (row) =>
+        new BuildInputError(
+          "bad-line",
+          `${path}, line ${first + i}: expected ${expected}, found ${excerpt(line)}; mend the line`,
+          { expected, row, actual: line, file: path },
+        ));
+    }
+    progress.show("reading line", first);
   }
 }

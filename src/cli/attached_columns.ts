@@ -2,12 +2,10 @@
 import { BuildInputError } from "../errors.ts";
 import type { FilterValues, ItemIds } from "../index/build.ts";
 import { excerpt } from "./jsonl.ts";
+import { placeName, type RowPlace } from "./row_source.ts";
 
 /** Where a value stands, for messages. */
-export interface CellPlace {
-  readonly file: string;
-  readonly row: number;
-  readonly line?: number;
+export interface CellPlace extends RowPlace {
   readonly column: string;
 }
 
@@ -142,7 +140,13 @@ class FilterColumn {
 
   push(value: unknown, place: CellPlace): void {
     const flag = FLAGS.get(typeof value === "string" ? value.trim().toLowerCase() : value);
-    if (flag === undefined) throw badCell("bad-filter-value", value, "0, 1, true or false", place);
+    if (flag === undefined) {
+      // A count, as of a stock.
+      const advice = Number.isFinite(Number(value ?? NaN)) && value !== ""
+        ? `make a column of 0 and 1 of it first, as df["${place.column}"].gt(0) of pandas does`
+        : undefined;
+      throw badCell("bad-filter-value", value, "0, 1, true or false", place, undefined, advice);
+    }
     if (this.#count === this.#flags.length) {
       const larger = new Uint8Array(2 * this.#count);
       larger.set(this.#flags);
@@ -163,20 +167,21 @@ export function badCell(
   expected: string,
   place: CellPlace,
   position?: number,
+  advice = "mend the row",
 ): BuildInputError {
   const { file, row } = place;
   const at = position === undefined ? "" : ` at position ${position}`;
   const facts = position === undefined ? { row } : { row, column: position };
   return new BuildInputError(
     code,
-    `${cellName(place)}: expected ${expected}, found ${shown(value)}${at}; mend the row`,
+    `${cellName(place)}: expected ${expected}, found ${shown(value)}${at}; ${advice}`,
     { ...facts, file, expected, actual: plain(value) },
   );
 }
 
 /** A cell as messages name it. */
 export function cellName({ file, row, line, column }: CellPlace): string {
-  return `${file}, ${line === undefined ? `row ${row}` : `line ${line}`}, column "${column}"`;
+  return `${file}, ${placeName(row, line)}, column "${column}"`;
 }
 
 function shown(value: unknown): string {

@@ -12,6 +12,7 @@ import { saveIndex } from "./index_file.ts";
 import { encodeNpy } from "./npy.ts";
 import {
   bytesPerItem,
+  counted,
   facts,
   grouped,
   type Io,
@@ -190,7 +191,10 @@ function report(
   const inferred = "inferred: largest token + 1; give --vocab to fix it";
   io.out(`Built ${out}\n`);
   io.out(facts([
-    ["sequences", grouped(size) + (merged > 0 ? `, and ${grouped(merged)} duplicates merged` : "")],
+    [
+      "sequences",
+      grouped(size) + (merged > 0 ? `, and ${counted(merged, "duplicate")} merged` : ""),
+    ],
     ["vocabulary", `${grouped(vocabSize)}${isVocabInferred ? ` (${inferred})` : ""}`],
     ...(tokenizer ? [["tokenizer", shown(tokenizer)] as const] : []),
     ["levels", String(maxLength)],

@@ -4,14 +4,14 @@ import { MAX_VOCAB } from "../index/layout.ts";
 import { isFilterName, MAX_NAME_LENGTH } from "../index/named_filters.ts";
 import { type ColumnFlags, namesColumns, namesTokens } from "./columns.ts";
 import { needsVocab } from "./gather.ts";
-import { expandFiles, parseBytes, parseFlags, UsageError } from "./input.ts";
+import { checkIndexName, expandFiles, parseFlags, parseMemory, UsageError } from "./input.ts";
 import { parseText, TEXT_HELP, TEXT_OPTIONS, type TextArguments } from "./text/arguments.ts";
 import { FORMAT_NAMES, type FormatName, isFormatName, isStreamFormat } from "./rows.ts";
 
 /** What `cli build --help` prints. */
 export const BUILD_HELP = `Builds an index file from tables of token sequences
 
-Usage: cli build INPUT... -o OUT.safetensors [options]
+Usage: deno task cli build INPUT... -o OUT.safetensors [options]
 
 INPUT is one of, or many, which are read in the order given; "part-*.parquet" in that of its numbers
   *.npy             matrix of integers, one sequence per row (any integer dtype, C or Fortran order)
@@ -27,20 +27,20 @@ ${TEXT_HELP.input}
 
 Examples
   Semantic IDs from NumPy, for a model with 2048 codes per level:
-    cli build sids.npy -o catalogue.safetensors --vocab 2048
+    deno task cli build sids.npy -o catalogue.safetensors --vocab 2048
   From Parquet, with a column of lists, the ids of the items, and those that may be shown, in the index itself:
-    cli build "items-*.parquet" -o catalogue.safetensors --vocab 2048 --sequence sid \\
+    deno task cli build "items-*.parquet" -o catalogue.safetensors --vocab 2048 --sequence sid \\
       --item-column id --filter-column in_stock=stock
   From CSV, with one column per token:
-    cli build items.csv -o catalogue.safetensors --vocab 2048 --columns c0,c1,c2
-    cli build items.csv -o catalogue.safetensors --vocab 2048 --columns "c*"
+    deno task cli build items.csv -o catalogue.safetensors --vocab 2048 --columns c0,c1,c2
+    deno task cli build items.csv -o catalogue.safetensors --vocab 2048 --columns "c*"
   From a pipe:
-    gzip -dc items.jsonl.gz | cli build - -o catalogue.safetensors --vocab 2048 --sequence sid
+    gzip -dc items.jsonl.gz | deno task cli build - -o catalogue.safetensors --vocab 2048 --sequence sid
   With the number under which the index knows each row, to keep prices or titles in arrays:
-    cli build sids.npy -o catalogue.safetensors --vocab 2048 --ordinals ordinals.npy
+    deno task cli build sids.npy -o catalogue.safetensors --vocab 2048 --ordinals ordinals.npy
 ${TEXT_HELP.example}
   A hundred million rows on a machine with 8 GB, sorted on the disk that has room:
-    cli build sids.npy -o catalogue.safetensors --vocab 2048 --memory 4GB --temp /mnt/scratch
+    deno task cli build sids.npy -o catalogue.safetensors --vocab 2048 --memory 4GB --temp /mnt/scratch
 
 Options
   -o, --out FILE    where the index goes. It appears when it is whole; until then what stood there stays
@@ -157,11 +157,10 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   const twice = [...filters.keys()].find((name) => columns.filters.has(name));
   if (twice !== undefined) throw new UsageError(`Expected one source for the filter "${twice}"`);
   if (positionals.includes("-")) checkStandardInput(positionals, tableFormat, text ? 0 : vocab);
-  const memory = values.memory === undefined
-    ? DEFAULT_MEMORY
-    : parseBytes(values.memory, "--memory");
+  const memory = values.memory === undefined ? DEFAULT_MEMORY : parseMemory(values.memory);
   const inputs = await expandFiles(positionals);
   checkPlaces([out, ordinals], [...inputs, items, ...filters.values()]);
+  checkIndexName(out);
   const temp = values.temp ?? dirname(out);
   return {
     inputs,

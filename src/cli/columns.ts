@@ -84,15 +84,22 @@ export function planColumns(
   };
 }
 
-/** Whether a column is one that the flags mean by a pattern. */
-export function fitsPattern({ levels = [] }: ColumnFlags, name: string): boolean {
-  return levels.some((level) => /[*?]/.test(level) && wildcards(level).test(name));
+/** The pattern by which the flags mean a column, if it is by one. */
+export function patternOf({ levels = [] }: ColumnFlags, name: string): string | undefined {
+  if (levels.includes(name)) return undefined;
+  return levels.find((level) => /[*?]/.test(level) && wildcards(level).test(name));
 }
 
 function matching(pattern: string, columns: readonly string[], file: string): string[] {
   const expression = wildcards(pattern);
   const found = columns.filter((name) => expression.test(name));
-  if (found.length === 0) throw noColumn(pattern, columns, file);
+  if (found.length === 0) {
+    throw new BuildInputError(
+      "no-such-column",
+      `${file}: no column matches "${pattern}"; ${known(columns)}`,
+      { file, expected: pattern, actual: columns },
+    );
+  }
   return found.sort(byNumber);
 }
 

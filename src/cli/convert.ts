@@ -4,6 +4,7 @@ import { buildIndex } from "../index/build.ts";
 import { openIndex, saveIndex } from "./index_file.ts";
 import {
   aboutFile,
+  checkIndexName,
   isAddress,
   lookAt,
   onlyArgument,
@@ -18,8 +19,8 @@ import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
 export const CONVERT_HELP =
   `Converts the arrays of the published implementation to an index, or an index to those
 
-Usage: cli convert IN.npz -o OUT.safetensors [options]
-       cli convert IN.safetensors -o OUT.npz [options]
+Usage: deno task cli convert IN.npz -o OUT.safetensors [options]
+       deno task cli convert IN.safetensors -o OUT.npz [options]
 
 The arrays are those that build_static_index of the published STATIC implementation returns, under their names:
 packed_csr, indptr, layer_max_branches, start_mask, dense_mask, dense_states. They hold sequences of one length.
@@ -28,12 +29,14 @@ behind a URL is read from there; - is one on standard input. Named filters and i
 and stay behind. Memory: the arrays and the index on the way in, the index and the dense tables on the way out.
 
 Examples
-  From Python: np.savez("static.npz", **dict(zip(names, build_static_index(sids, vocab_size=2048)))), then
-    cli convert static.npz -o catalogue.safetensors
+  From Python, where sids is the matrix of sequences, and then:
+    names = "packed_csr indptr layer_max_branches start_mask dense_mask dense_states".split()
+    np.savez("static.npz", **dict(zip(names, build_static_index(sids, vocab_size=2048))))
+    deno task cli convert static.npz -o catalogue.safetensors
   To Python, and there: arrays = np.load("static.npz")
-    cli convert catalogue.safetensors -o static.npz
+    deno task cli convert catalogue.safetensors -o static.npz
   Where the square of the vocabulary is too large for a table:
-    cli convert catalogue.safetensors -o static.npz --dense-levels 1
+    deno task cli convert catalogue.safetensors -o static.npz --dense-levels 1
 
 Options
   -o, --out FILE  where the result goes. It appears when it is whole; until then what stood there stays
@@ -189,6 +192,7 @@ function checkTarget({ input, out, denseLevels }: Options, isArchive: boolean): 
       `Expected -o OUT.npz, because ${shownName(input)} is no .npz archive, found "${out}"`,
     );
   }
+  if (isArchive) checkIndexName(out);
   if (isArchive && denseLevels !== undefined) {
     throw new UsageError("Expected --dense-levels with OUT.npz only");
   }

@@ -35,7 +35,7 @@ const DEFAULT_BATCH = 16;
 export const DECODE_HELP =
   `Finds the best sequences of an index for each prompt, as an ONNX model sees it
 
-Usage: cli decode FILE|URL|- --model MODEL.onnx PROMPT… [options]        (- is standard input)
+Usage: deno task cli decode FILE|URL|- --model MODEL.onnx PROMPT… [options]        (- is standard input)
 
 PROMPT is the tokens that the model goes on from, as 3,1,4 or [3,1,4]; - alone: JSON lines on standard input, one array
 of tokens each, which are searched in batches. For each: rank, score (the sum of natural log-probabilities), ordinal,
@@ -43,13 +43,14 @@ tokens and, where the index has them, item ids. Nothing outside the index can be
 search ran and what a step took.
 
 Examples
-  cli decode catalogue.safetensors --model decoder.onnx 3,1,4
-  cli decode catalogue.safetensors --model decoder.onnx 3,1,4 --beams 5 --filter "in stock" --exclude 0,2
-  cli decode catalogue.safetensors --model decoder.onnx --json - < prompts.jsonl
-  cli decode s3://indexes/catalogue.safetensors --region eu-central-1 --model decoder.onnx 3,1 9
-  cli decode catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 "[3, 1, 4]"
-  cli decode names.safetensors --model gpt.onnx --text "The package for web servers is called"
-  cli decode names.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --text "bird" --prompt-end-token 1
+  deno task cli decode catalogue.safetensors --model decoder.onnx 3,1,4
+  deno task cli decode catalogue.safetensors --model decoder.onnx 3,1,4 --beams 5 --filter "in stock" --exclude 0,2
+  deno task cli decode catalogue.safetensors --model decoder.onnx --json - < prompts.jsonl
+  deno task cli decode s3://indexes/catalogue.safetensors --region eu-central-1 --model decoder.onnx 3,1 9
+  deno task cli decode catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 "[3, 1, 4]"
+  deno task cli decode names.safetensors --model gpt.onnx --text "The package for web servers is called"
+  deno task cli decode names.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --prompt-end-token 1 \\
+    --text "bird"
 
 Options
 ${MODEL_HELP}

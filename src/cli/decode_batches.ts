@@ -61,7 +61,7 @@ export async function* searchBatches(
       }).catch((error) => {
         throw error instanceof RangeError
           ? new UsageError(error.message, { cause: error })
-          : aboutFile(error, model.name);
+          : unknownToken(error, group) ?? aboutFile(error, model.name);
       });
       cost.total = performance.now() - start;
       yield { prompts: group, result, cost };
@@ -111,6 +111,27 @@ function withPrompts(onnx: OnnxModel, prompts: readonly Prompt[]) {
     const facts: ErrorFacts = token === undefined ? { actual } : { column, expected, actual };
     throw new EspalierError("wrong-prompt", `${place}: ${what}`, facts, { cause: error });
   }
+}
+
+/**
+ * The error for a token that the graph which reads the prompts does not know: an encoder shows only by failing how many
+ * it does. Undefined for other failures.
+ */
+function unknownToken(error: unknown, prompts: readonly Prompt[]): EspalierError | undefined {
+  if (!(error instanceof EspalierError) || error.code !== "run-failed" || error.step !== 0) return;
+  const [, index, last] = /idx=(\d+) must be within .* range \[-\d+,(\d+)\]/.exec(error.message) ??
+    [];
+  const [token, expected] = [Number(index), Number(last) + 1];
+  const prompt = prompts.find(({ tokens }) => tokens.includes(token));
+  // Positions are looked up, too: a prompt may be too long.
+  if (!prompt || prompts.some(({ tokens }) => tokens.length > expected)) return;
+  const column = prompt.tokens.indexOf(token);
+  return new EspalierError(
+    "wrong-prompt",
+    `${prompt.place}: expected tokens below ${expected}, as the encoder seems to have them, found ${token} at position ${column}; was the prompt made with the tokenizer of the model?`,
+    { column, token, expected, actual: token },
+    { cause: error },
+  );
 }
 
 /** A model whose runs are counted, and timed where it runs on the CPU. */

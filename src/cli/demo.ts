@@ -90,6 +90,10 @@ async function run({ beams, queries, filter: request, isTour }: Options): Promis
     ["file opened", milliseconds(chain.opening), "digests checked"],
   ], ink));
   console.log(`\nScores are log-probabilities of the model; ${NEW} was held out of its training.`);
+  console.log(
+    "Where: country, latitude and longitude; +7: seven more places of that name. Those spelt most like the query\n" +
+      "come first, then they stand by country, because the data does not say how large they are.",
+  );
 
   const options = { batchSize: 1, beamSize: beams, best: Math.min(SHOWN, beams) };
   const session = { index, decoder, places, speller, options };

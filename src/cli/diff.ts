@@ -4,7 +4,7 @@ import { type Change, compareIndexes, type Comparison } from "./compare.ts";
 import { openIndex } from "./index_file.ts";
 import { aboutFile, isS3, parseFlags, shownName, UsageError } from "./input.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "./listing.ts";
-import { facts, grouped, type Io, ProgressLine } from "./output.ts";
+import { counted, facts, grouped, type Io, ProgressLine } from "./output.ts";
 import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "./s3.ts";
 import { SHOW_OPTIONS, textTokenizer } from "./text/show.ts";
 import { shown } from "./text/tokenizer.ts";
@@ -12,7 +12,7 @@ import { shown } from "./text/tokenizer.ts";
 /** What `cli diff --help` prints. */
 export const DIFF_HELP = `Compares two indexes: what was added, what was removed
 
-Usage: cli diff OLD NEW [options]
+Usage: deno task cli diff OLD NEW [options]
 
 OLD and NEW are files or URLs, or one of them - for standard input. They are compared as sets, however
 they were built and whatever their vocabularies:
@@ -24,10 +24,10 @@ sequences than before. Takes about a second for five million sequences of 8 toke
 Memory: both indexes.
 
 Examples
-  cli diff yesterday.safetensors today.safetensors
-  cli diff yesterday.safetensors https://cdn.example.com/catalogue.safetensors --summary
-  cli diff old-names.safetensors names.safetensors --text
-  cli diff old.safetensors new.safetensors --json | jq -c 'select(.change == "added") | .sequence'
+  deno task cli diff yesterday.safetensors today.safetensors
+  deno task cli diff yesterday.safetensors https://cdn.example.com/catalogue.safetensors --summary
+  deno task cli diff old-names.safetensors names.safetensors --text
+  deno task cli diff old.safetensors new.safetensors --json | jq -c 'select(.change == "added") | .sequence'
 
 Options
   --summary       counts only
@@ -94,6 +94,11 @@ export async function diff(args: string[], io: Io): Promise<number> {
     turn: (done, total) => listing.turn(done, total),
   });
   progress[Symbol.dispose]();
+  const { removed, added, itemsChanged } = comparison;
+  const left = removed + added + (itemsChanged ?? 0) - options.limit;
+  if (!isJson && options.limit > 0 && left > 0) {
+    listing.line(`… and ${grouped(left)} more; --limit 0 lists all`);
+  }
   listing.flush();
   if (isJson) {
     const { same, ...counts } = comparison;
@@ -131,8 +136,8 @@ function summaryText(
   const types = [before, after].map(({ items }) => items ? `${items.type}s` : "none");
   const hasItems = before.items !== undefined || after.items !== undefined;
   return facts([
-    ["old", `${shownName(options.before)}: ${grouped(before.size)} sequences`],
-    ["new", `${shownName(options.after)}: ${grouped(after.size)} sequences`],
+    ["old", `${shownName(options.before)}: ${counted(before.size, "sequence")}`],
+    ["new", `${shownName(options.after)}: ${counted(after.size, "sequence")}`],
     ["verdict", same ? "same" : "different"],
     ["sequences", `${plusMinus(removed, added)}, ${grouped(common)} in both`],
     ...(hasItems
@@ -140,7 +145,9 @@ function summaryText(
         [
           "item ids",
           types[0] === types[1]
-            ? `differ for ${grouped(itemsChanged!)} of those`
+            ? itemsChanged
+              ? `differ for ${grouped(itemsChanged)} of those`
+              : "the same for all of those"
             : `${types[0]} in the old index, ${types[1]} in the new one`,
         ] as const,
       ]
@@ -174,7 +181,7 @@ function parse(args: string[]): Options | undefined {
   });
   if (values.help) return undefined;
   if (positionals.length !== 2) {
-    throw new UsageError(`Expected OLD and NEW, found ${positionals.length} argument(s)`);
+    throw new UsageError(`Expected OLD and NEW, found ${counted(positionals.length, "argument")}`);
   }
   const [before, after] = positionals;
   if (before === "-" && after === "-") {

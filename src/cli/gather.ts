@@ -7,7 +7,7 @@ import { UsageError } from "./input.ts";
 import { matrixOf, memoryFor, memoryForSorted, RowStatistics } from "./memory.ts";
 import { type Io, megabytes, type ProgressLine } from "./output.ts";
 import { RowKeys } from "./row_keys.ts";
-import { checkPiece, type RowSource } from "./row_source.ts";
+import { checkPiece, placeName, type RowSource } from "./row_source.ts";
 import { diskBytes, DiskSorter, requireSpace } from "./sort_on_disk.ts";
 
 /** What to do with the rows. */
@@ -289,7 +289,12 @@ class Reader {
     const piece = this.#lines.findLast(({ first }) => first <= error.row!);
     const line = piece?.lines[error.row - piece.first];
     if (line !== undefined) return inFile(error, name, `${name}, line ${line}`, row);
-    return inFile(error, name, row === error.row ? name : `${name}, row ${row}`, row);
+    return inFile(
+      error,
+      name,
+      row === error.row ? name : `${name}, ${placeName(row, undefined)}`,
+      row,
+    );
   }
 }
 

@@ -96,6 +96,8 @@ export async function indexSource(
 
 function wayOut(kind: string): string {
   if (kind.startsWith("a gzip") || kind.startsWith("a Zstandard")) return "unpack it first";
-  if (kind.includes("NumPy") || kind === "JSON") return 'make an index of it with "cli build"';
-  return 'an index is made with "cli build"';
+  if (kind.includes("NumPy") || kind === "JSON") {
+    return 'make an index of it with "deno task cli build"';
+  }
+  return 'an index is made with "deno task cli build"';
 }

@@ -106,14 +106,31 @@ export function wildcards(pattern: string): RegExp {
 /** Orders names by the numbers in them: c2 before c10. */
 export const byNumber = new Intl.Collator("en", { numeric: true }).compare;
 
-/** "4GB" in bytes; units are powers of 1000, or of 1024 with an i, and bytes where none is given. */
-export function parseBytes(text: string, flag: string): number {
+/** Least that `--memory` may be: a number without its unit is mostly smaller. */
+const LEAST_MEMORY = 1e6;
+
+/**
+ * "4GB" of `--memory` in bytes; units are powers of 1000, or of 1024 with an i, and bytes where none is given.
+ *
+ * @throws {UsageError} for what is no size, and for less than a megabyte.
+ */
+export function parseMemory(text: string): number {
   const [, digits, unit = "", binary] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?$/i.exec(text) ?? [];
   const power = " kmgt".indexOf(unit.toLowerCase() || " ");
   const bytes = Number(digits) * (binary ? 1024 : 1000) ** power;
-  if (bytes >= 1) return Math.floor(bytes);
+  if (bytes >= LEAST_MEMORY) return Math.floor(bytes);
+  const hint = /^\d+$/.test(text) ? ", which is bytes: give a unit" : "";
   throw new UsageError(
-    `Expected ${flag} as a number of bytes, such as 4GB or 512MB, found "${text}"`,
+    `Expected --memory of 1MB or more, such as 512MB or 4GB, found "${text}"${hint}`,
+  );
+}
+
+/** @throws {UsageError} for an index that would have the name of a table, an archive or a list. */
+export function checkIndexName(out: string): void {
+  const [ending] = /\.(npy|npz|parquet|pq|jsonl?|ndjson|csv|tsv|tab|txt)$/i.exec(out) ?? [];
+  if (ending === undefined) return;
+  throw new UsageError(
+    `Expected -o OUT.safetensors, because an index is written there, found "${out}", the name of a ${ending} file`,
   );
 }
 

@@ -14,16 +14,16 @@ import { shown } from "./text/tokenizer.ts";
 /** What `cli inspect --help` prints. */
 export const INSPECT_HELP = `Shows what an index holds and what it costs
 
-Usage: cli inspect FILE|URL|- [options]        (- is standard input)
+Usage: deno task cli inspect FILE|URL|- [options]        (- is standard input)
 
 Reads and checks the header, some kB whatever the size of the index, and warns where the file is cut or too long.
-(To check the rest: cli verify.)
+(To check the rest: deno task cli verify.)
 
 Examples
-  cli inspect catalogue.safetensors
-  cli inspect https://cdn.example.com/catalogue.safetensors
-  cli inspect s3://indexes/catalogue.safetensors --region eu-central-1
-  cli inspect catalogue.safetensors --json | jq .bytesPerItem
+  deno task cli inspect catalogue.safetensors
+  deno task cli inspect https://cdn.example.com/catalogue.safetensors
+  deno task cli inspect s3://indexes/catalogue.safetensors --region eu-central-1
+  deno task cli inspect catalogue.safetensors --json | jq .bytesPerItem
 
 A level holds all allowed prefixes of one length. Its columns:
   edges     distinct prefixes of this length
@@ -172,7 +172,7 @@ function show(name: string, summary: Summary): string {
       level.starts,
       grouped(level.maxBranch),
       `${level.tokenMin}–${level.tokenMax}`,
-      String(level.tokenBits),
+      level.encoding === "packed" ? String(level.tokenBits) : "",
       grouped(level.byteLength),
     ]),
   );

@@ -1,11 +1,11 @@
 /** Sequences from JSON lines: one array of integers per line, read as they come. */
 import { BuildInputError, type ErrorFacts } from "../errors.ts";
-import { type OpenStream, readLines } from "./lines.ts";
-
-/** Longest line, in characters. 1024 tokens of 7 digits take less than a hundredth. */
-const MAX_LINE = 2 ** 20;
+import { type OpenStream, readLineBatches } from "./lines.ts";
+import { badRow } from "./row_source.ts";
 
 const ROW = "one JSON array of integers, such as [12, 7, 3]";
+/** What to do about a line that is something else. */
+export const ADVICE = "mend the line or convert the file";
 
 /** Where a reader is. */
 export interface LinePosition {
@@ -46,20 +46,13 @@ export async function* readJsonValues(
   signal?: AbortSignal,
   expected = ROW,
 ): AsyncGenerator<unknown, void, void> {
-  const tooLong = (characters: number) =>
-    badRow(
-      name,
-      { row: at.row + 1, line: at.line + 1 },
-      `found ${characters} characters without an end`,
-      { expected: MAX_LINE, actual: characters },
-      expected,
-    );
-  const options = { longest: MAX_LINE, tooLong, notUtf8: () => notUtf8(name, at.line), signal };
-  for await (const line of readLines(open, options)) {
-    at.line++;
-    if (line.trim() === "") continue;
-    at.row++;
-    yield parse(line, name, at, expected);
+  for await (const { first, lines } of readLineBatches(open, name, signal)) {
+    for (const [i, line] of lines.entries()) {
+      at.line = first + i;
+      if (line.trim() === "") continue;
+      at.row++;
+      yield parse(line, name, at, expected);
+    }
   }
 }
 
@@ -70,20 +63,21 @@ function parse(line: string, name: string, at: LinePosition, expected: string): 
     const column = positionOf(line);
     const shown = column === undefined ? "" : ` at position ${column}`;
     const found = `found ${excerpt(line)}, which is no JSON${shown}`;
-    throw badRow(name, at, found, { column }, expected, cause);
+    const facts = column === undefined ? {} : { column };
+    throw badRow({ file: name, ...at }, found, { expected, advice: ADVICE, facts, cause });
   }
 }
 
 /** Makes sure that a value is an array of integers. */
 export function toRow(row: unknown, name: string, at: LinePosition): number[] {
-  if (!Array.isArray(row)) throw badRow(name, at, `found ${describe(row)}`);
+  const refuse = (found: string, facts: ErrorFacts) =>
+    badRow({ file: name, ...at }, found, { expected: ROW, advice: ADVICE, facts });
+  if (!Array.isArray(row)) throw refuse(`found ${describe(row)}`, {});
   const column = row.findIndex((token) => !Number.isInteger(token));
   if (column >= 0) {
     const found = row[column];
-    throw badRow(name, at, `found ${describe(found)} at position ${column}`, {
-      column,
-      actual: found,
-    });
+    const facts = { column, actual: found };
+    throw refuse(`found ${describe(found)} at position ${column}`, facts);
   }
   return row;
 }
@@ -115,24 +109,5 @@ export function notUtf8(file: string, lines: number): BuildInputError {
     "not-utf-8",
     `${file}: expected UTF-8, found other bytes behind line ${lines}; convert the file`,
     { file, expected: "UTF-8" },
-  );
-}
-
-/** The error for a line that holds something else. */
-export function badRow(
-  file: string,
-  { row, line }: LinePosition,
-  found: string,
-  facts: ErrorFacts = {},
-  expected = ROW,
-  cause?: unknown,
-): BuildInputError {
-  const place = { expected: "array of integers", ...facts, file, row };
-  if (place.column === undefined) delete place.column;
-  return new BuildInputError(
-    "not-a-row",
-    `${file}, line ${line}: expected ${expected}, ${found}; mend the line or convert the file`,
-    place,
-    { cause },
   );
 }

@@ -34,7 +34,7 @@ const HELP = `Espalier keeps a generative model inside a set of allowed token se
 
 An index is one file that holds the set. It is built offline, uploaded, and opened where the model runs.
 
-Usage: cli COMMAND [arguments]        (cli is short for: deno task cli)
+Usage: deno task cli COMMAND [arguments]
 
 Commands
   build     makes an index from tables: NumPy, Parquet, CSV, JSON lines
@@ -47,17 +47,17 @@ Commands
   push      puts an index where it is to be opened from: S3, what speaks like it, or a folder
   convert   makes an index of the arrays of the published implementation (.npz), or those of an index
   demo      finds the place that a misspelt name means, among 171 075 real ones
-  help      this text; cli help COMMAND for the rest; cli --version for the version
+  help      this text; help COMMAND for the rest; --version for the version
 
 Examples
-  cli build sids.npy -o catalogue.safetensors --vocab 2048
-  cli build names.txt -o names.safetensors --tokenizer o200k
-  cli inspect catalogue.safetensors
-  cli query catalogue.safetensors 3,1
-  cli push catalogue.safetensors s3://indexes/catalogue.safetensors
-  cli verify https://cdn.example.com/catalogue.safetensors
+  deno task cli build sids.npy -o catalogue.safetensors --vocab 2048
+  deno task cli build names.txt -o names.safetensors --tokenizer o200k
+  deno task cli inspect catalogue.safetensors
+  deno task cli query catalogue.safetensors 3,1
+  deno task cli push catalogue.safetensors s3://indexes/catalogue.safetensors
+  deno task cli verify https://cdn.example.com/catalogue.safetensors
 
-Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted, 141 nobody reads on (cli … | head);
+Exit codes: 0 ok, 1 the input or the file is bad, 2 wrong usage, 130 interrupted, 141 nobody reads on (… | head);
 those of diff are 0 same, 1 different, 2 trouble
 With --json, results go to standard output and errors to standard error as one JSON object each; the help of a command
 names the fields, which are left out where there is nothing to say. Errors: error, with code, message and what they are
@@ -144,7 +144,9 @@ function report(error: unknown, command: string | undefined, isJson: boolean, io
     io.err(`error: ${message}\n`);
     const fields = Object.entries(facts).map(([key, value]) => `  ${key} ${JSON.stringify(value)}`);
     if (error instanceof EspalierError) io.err(`  code ${code}${fields.join("")}\n`);
-    if (error instanceof UsageError) io.err(`  try: cli help${command ? ` ${command}` : ""}\n`);
+    if (error instanceof UsageError) {
+      io.err(`  try: deno task cli help${command ? ` ${command}` : ""}\n`);
+    }
   }
   if (error instanceof UsageError) return 2;
   const isExpected = error instanceof EspalierError || error instanceof Deno.errors.NotCapable;

@@ -108,6 +108,15 @@ export async function openModel(
     if (error instanceof RangeError || error instanceof TypeError) {
       throw new UsageError(`${name}: ${error.message}`, { cause: error });
     }
+    if (
+      encoder === undefined && error instanceof EspalierError && /`encoder`/.test(error.message)
+    ) {
+      // The library has an option for it.
+      throw new UsageError(
+        `Expected --encoder FILE and --start-token N, because ${name} takes what an encoder makes (input "${error.actual}"), found none`,
+        { cause: error },
+      );
+    }
     const files = [args.model, args.decoderWithPast, args.encoder].filter((file) =>
       file !== undefined
     );

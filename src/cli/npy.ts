@@ -230,7 +230,7 @@ function noToken(
   return refused(
     "token-out-of-range",
     name,
-    `token ${value} in row ${row}, position ${column}, is not an integer in [0, ${MAX_VOCAB})`,
+    `token ${value} in row ${row} (counted from 0), position ${column}, is not an integer in [0, ${MAX_VOCAB})`,
     value < 0 ? "remove padding by storing the rows as JSON lines" : "mend the row",
     { row, column, expected: MAX_VOCAB, actual: Number(value), token: Number(value) },
   );

@@ -241,6 +241,11 @@ export function grouped(count: number): string {
   return String(count).replace(/\B(?=(\d{3})+$)/g, " ");
 }
 
+/** "1 row", "1 234 rows". */
+export function counted(count: number, what: string): string {
+  return `${grouped(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
 /** Bytes for each of `items`, with their unit. */
 export function bytesPerItem(bytes: number, items: number): string {
   return `${(bytes / items).toFixed(2)} bytes`;

@@ -1,14 +1,10 @@
 /** Prompts, from arguments or from lines of standard input. */
-import { BuildInputError } from "../errors.ts";
 import type { Prompt } from "./decode_batches.ts";
 import { readJsonLines } from "./jsonl.ts";
-import { readLines } from "./lines.ts";
+import { readLineBatches } from "./lines.ts";
 import type { Io } from "./output.ts";
 import { MAX_TOKEN, parseNumbers, wholeFlag } from "./search_flags.ts";
 import type { Tokenizer } from "./text/tokenizer.ts";
-
-/** Longest line of text, in characters. */
-const MAX_LINE = 2 ** 20;
 
 /** Flags of prompts, for `parseFlags`. */
 export const PROMPT_OPTIONS = {
@@ -85,17 +81,9 @@ async function* textLines(
   signal: AbortSignal,
   tokenizer: Tokenizer,
 ): AsyncGenerator<Prompt> {
-  let line = 0;
-  const tooLong = (characters: number) =>
-    new BuildInputError(
-      "not-a-row",
-      `-, line ${
-        line + 1
-      }: expected a prompt, found ${characters} characters without an end; write one per line`,
-      { expected: MAX_LINE, actual: characters },
-    );
-  for await (const text of readLines(stdin, { longest: MAX_LINE, tooLong, signal })) {
-    line++;
-    if (text !== "") yield { ...spelt(text, tokenizer), place: `-, line ${line}` };
+  for await (const { first, lines } of readLineBatches(stdin, "-", signal)) {
+    for (const [i, text] of lines.entries()) {
+      if (text !== "") yield { ...spelt(text, tokenizer), place: `-, line ${first + i}` };
+    }
   }
 }

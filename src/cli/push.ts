@@ -7,7 +7,7 @@ import { checkMetadata } from "../index/header.ts";
 import { loadHeader } from "../storage/load.ts";
 import { indexSource } from "./index_source.ts";
 import { aboutFile, isAddress, isS3, parseFlags, UsageError } from "./input.ts";
-import { facts, grouped, type Io, ProgressLine, WholeFile } from "./output.ts";
+import { counted, facts, grouped, type Io, ProgressLine, WholeFile } from "./output.ts";
 import {
   checkS3Flags,
   S3_CREDENTIALS_HELP,
@@ -22,7 +22,7 @@ import {
 export const PUSH_HELP =
   `Puts an index where it is to be opened from: S3, what speaks like it, or a folder
 
-Usage: cli push FILE DESTINATION [options]
+Usage: deno task cli push FILE DESTINATION [options]
 
 DESTINATION is one of
   s3://bucket/key      an object in S3, R2, MinIO, Ceph, Swift, …
@@ -34,9 +34,9 @@ was there before until all of it is there, and keep seeing it if anything fails.
 compared: the digests in it vouch for the rest whenever the index is opened. Memory: the index and 32 MiB.
 
 Examples
-  cli push catalogue.safetensors s3://indexes/catalogue.safetensors --region eu-central-1
-  cli push catalogue.safetensors s3://indexes/ --endpoint https://ACCOUNT.r2.cloudflarestorage.com --region auto
-  cli push catalogue.safetensors /srv/www/indexes/
+  deno task cli push catalogue.safetensors s3://indexes/catalogue.safetensors --region eu-central-1
+  deno task cli push catalogue.safetensors s3://indexes/ --endpoint https://ID.r2.cloudflarestorage.com --region auto
+  deno task cli push catalogue.safetensors /srv/www/indexes/
 
 ${S3_CREDENTIALS_HELP}
 
@@ -206,7 +206,7 @@ function parse(args: string[]): Options | undefined {
   const [file, destination] = positionals;
   if (positionals.length !== 2) {
     throw new UsageError(
-      `Expected FILE and DESTINATION, found ${positionals.length} argument(s)`,
+      `Expected FILE and DESTINATION, found ${counted(positionals.length, "argument")}`,
     );
   }
   if (isAddress(file)) throw new UsageError("Expected a file to push, found an address");

@@ -20,7 +20,7 @@ const DEFAULT_LIMIT = 20;
 /** What `cli query --help` prints. */
 export const QUERY_HELP = `Shows what may follow a prefix, and how many sequences lie below it
 
-Usage: cli query FILE|URL|- [PREFIX] [options]        (- is standard input)
+Usage: deno task cli query FILE|URL|- [PREFIX] [options]        (- is standard input)
 
 PREFIX is the tokens so far, as 3,1,4 or [3,1,4]; none for the first token. For each token that may follow: how many
 sequences begin so, what share that is of those below the prefix, and the ordinal, where one ends with that token,
@@ -30,12 +30,12 @@ With --text, PREFIX is a text, which may end within a token, and what is shown a
 leads to "react", and that to "react-dom" and "reactive".
 
 Examples
-  cli query catalogue.safetensors
-  cli query catalogue.safetensors 3,1 --filter "in stock" --filter fresh
-  cli query catalogue.safetensors 3,1 --sequences --limit 100
-  cli query names.safetensors --text "react"
-  cli query s3://indexes/catalogue.safetensors 3 --region eu-central-1
-  cli query catalogue.safetensors 3 --json --limit 0 | jq '.next[] | select(.sequences > 1000) | .token'
+  deno task cli query catalogue.safetensors
+  deno task cli query catalogue.safetensors 3,1 --filter "in stock" --filter fresh
+  deno task cli query catalogue.safetensors 3,1 --sequences --limit 100
+  deno task cli query names.safetensors --text "react"
+  deno task cli query s3://indexes/catalogue.safetensors 3 --region eu-central-1
+  deno task cli query catalogue.safetensors 3 --json --limit 0 | jq '.next[] | select(.sequences > 1000) | .token'
 
 Options
   --filter NAME   counts and lists only what a named filter of the index allows; given several times, what all allow

@@ -2,9 +2,8 @@
 import type { ErrorFacts } from "../errors.ts";
 import { BuildInputError } from "../errors.ts";
 import { MAX_LENGTH, MAX_VOCAB } from "../index/layout.ts";
-import { badToken, type RowBatch } from "../index/rows.ts";
+import type { RowBatch } from "../index/rows.ts";
 import type { Attached } from "./attached_columns.ts";
-import { aboutFile } from "./input.ts";
 
 /** Rows that are read together, and what stands beside them. */
 export interface Piece {
@@ -95,11 +94,10 @@ function doubled(values: Uint32Array<ArrayBuffer>): Uint32Array<ArrayBuffer> {
 export function pushToken(
   writer: BatchWriter,
   token: number,
-  place: () => { file: string; row: number; line?: number },
+  place: () => RowPlace,
 ): void {
   if (token >= 0 && token < MAX_VOCAB) return writer.push(token);
-  const { file, row, line } = place();
-  throw aboutFile(badToken(row, writer.rowLength, token, MAX_VOCAB), file, line);
+  throw badToken(place(), writer.rowLength, token, MAX_VOCAB);
 }
 
 /**
@@ -117,6 +115,7 @@ export function checkPiece(
   vocabSize: number | undefined,
 ): number {
   const limit = vocabSize ?? MAX_VOCAB;
+  const place = (i: number) => ({ file, row: first + i, line: lines?.[i] });
   let largest = 0;
   let isSound = true;
   for (let i = 0; i < data.length; i++) {
@@ -130,35 +129,67 @@ export function checkPiece(
     const end = ends[i];
     const length = end - start;
     if (length < 1 || length > MAX_LENGTH) {
-      throw badRow(file, first + i, lines?.[i], `found ${length} tokens`, {
-        code: "bad-length",
-        expected: MAX_LENGTH,
-        actual: length,
-      });
+      const facts = { expected: MAX_LENGTH, actual: length };
+      throw badRow(place(i), `found ${length} tokens`, { code: "bad-length", facts });
     }
     for (let at = start; !isSure && at < end; at++) {
-      if (data[at] < 0 || data[at] >= limit) {
-        throw aboutFile(badToken(first + i, at - start, data[at], limit), file, lines?.[i]);
-      }
+      if (data[at] < 0 || data[at] >= limit) throw badToken(place(i), at - start, data[at], limit);
     }
     start = end;
   }
   return largest;
 }
 
+/** Where a row stands, for messages. */
+export interface RowPlace {
+  readonly file: string;
+  /** From 0. */
+  readonly row: number;
+  /** From 1, where there are lines. */
+  readonly line?: number;
+}
+
 /** The error for a row that is no sequence of tokens. */
 export function badRow(
-  file: string,
-  row: number,
-  line: number | undefined,
+  { file, row, line }: RowPlace,
   found: string,
-  { code = "not-a-row", ...facts }: ErrorFacts & { code?: string } = {},
-  expected = `a sequence of 1 to ${MAX_LENGTH} tokens`,
+  {
+    code = "not-a-row",
+    expected = `a sequence of 1 to ${MAX_LENGTH} tokens`,
+    advice = "mend the row",
+    facts = {},
+    cause,
+  }: { code?: string; expected?: string; advice?: string; facts?: ErrorFacts; cause?: unknown } =
+    {},
 ): BuildInputError {
-  const place = line === undefined ? `row ${row}` : `line ${line}`;
   return new BuildInputError(
     code,
-    `${file}, ${place}: expected ${expected}, ${found}; mend the row`,
+    `${file}, ${placeName(row, line)}: expected ${expected}, ${found}; ${advice}`,
     { expected, ...facts, file, row },
+    { cause },
   );
+}
+
+/** A row as messages name it: by its line where there are lines, which editors count from 1. */
+export function placeName(row: number, line: number | undefined): string {
+  return line === undefined ? `row ${row} (counted from 0)` : `line ${line}`;
+}
+
+function badToken(
+  place: RowPlace,
+  column: number,
+  token: number,
+  limit: number,
+): BuildInputError {
+  const advice = token < limit
+    ? "mend the row, or leave padding out"
+    : limit < MAX_VOCAB
+    ? "mend the row or raise --vocab"
+    : "mend the row";
+  return badRow(place, `found ${token} at position ${column}`, {
+    code: "token-out-of-range",
+    expected: `tokens from 0 to ${limit - 1}`,
+    advice,
+    facts: { column, expected: limit, actual: token, token },
+  });
 }

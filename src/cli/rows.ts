@@ -107,10 +107,12 @@ function formatOf(
   if (found && (wanted?.kind || kind === undefined || kind === "JSON")) return found;
   const other = FORMAT_NAMES.find((name) => (FORMATS[name] as Format).kind === kind);
   const wayOut = kind === "a gzip file"
-    ? `unpack it: gzip -dc "${input}" | cli build - --vocab N …`
+    ? `unpack it: gzip -dc "${input}" | deno task cli build - --vocab N …`
     : kind !== undefined && other
     ? `name it *.${other} or give --format ${other}`
-    : "convert it to one of these, or give --format if it is one";
+    : kind === undefined
+    ? "give --format if it is one of these; a list of strings needs --tokenizer"
+    : "convert it to one of these";
   const names = FORMAT_NAMES.map((name) => `.${name}`).join(", ");
   throw new BuildInputError(
     "wrong-file-type",

@@ -61,6 +61,13 @@ export function s3Location(argument: string, { endpoint, region, style }: S3Flag
   };
 }
 
+/** What messages of the library call options, and what they are here. */
+const OPTIONS = [
+  ["credentials with accessKeyId and secretAccessKey, or ", ""],
+  ["accessKeyId or sessionToken", "AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN"],
+  ['style "path"', "--style path"],
+];
+
 /** What can be done with an object. */
 export interface S3Object {
   /** Address, without secrets. */
@@ -86,7 +93,11 @@ export async function s3Object(location: S3Location): Promise<S3Object> {
     };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
-    throw new UsageError(error.message, { cause: error });
+    const message = OPTIONS.reduce(
+      (text, [option, here]) => text.replace(option, here),
+      error.message,
+    );
+    throw new UsageError(message, { cause: error });
   }
 }
 

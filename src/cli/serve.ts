@@ -13,7 +13,7 @@ import { parseServe, type ServeArguments } from "./serve_arguments.ts";
 /** What `cli serve --help` prints. */
 export const SERVE_HELP = `Answers HTTP requests from an index and a model, until it is told to stop
 
-Usage: cli serve FILE|URL [--model MODEL.onnx] [options]
+Usage: deno task cli serve FILE|URL [--model MODEL.onnx] [options]
 
 POST /v1/decode: prompts in, the best sequences of each out. POST /v1/mask: the tokens that may follow a prefix.
 GET /healthz, /readyz, /metrics, /openapi.json, which describes them all. Without --model, /v1/decode answers 501.
@@ -21,21 +21,26 @@ It says where it listens when the first request can be answered. An index that c
 it has been read and checked; until then requests are answered from the old one. SIGINT and SIGTERM let requests end.
 
 Examples
-  cli serve catalogue.safetensors --model decoder.onnx
-  cli serve catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --port 0 --json
-  cli serve s3://indexes/catalogue.safetensors --region eu-central-1 --port 8080 --revalidate 300 --log
-  cli serve catalogue.safetensors --model decoder.onnx --token-env ESPALIER_TOKEN --host 0.0.0.0 --queue 64
+  deno task cli serve catalogue.safetensors --model decoder.onnx
+  deno task cli serve catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --port 0 --json
+  deno task cli serve s3://indexes/catalogue.safetensors --region eu-central-1 --port 8080 --revalidate 300 --log
+  deno task cli serve catalogue.safetensors --model decoder.onnx --token-env ESPALIER_TOKEN --host 0.0.0.0 --queue 64
 
 Options
   --port N        default 8000; 0: any that is free
   --host NAME     address to listen on; default 127.0.0.1, which only this machine reaches; 0.0.0.0: all
-  --token-env NAME  requests need a bearer token: that, or those, with commas between, of this environment variable
+  --token-env NAME  requests need a bearer token: that, or those, with commas between, of this environment variable.
+                  "deno task cli" lets it read ESPALIER_TOKEN; for others run Deno with --allow-env=NAME
   --cors ORIGIN   a site that may ask from a browser, such as https://shop.example; repeatable; * for all
   --concurrency N   requests that are worked on at a time; default 4
   --queue N       requests that wait for one of those; default 16; beyond, 503
   --deadline SECONDS  longest that a request may take; default 10
   --beams N       most that a request may ask for, up to 1024; default 128
   --body-bytes N  longest body of a request; default 1048576
+  --prompt-vocab N  tokens of prompts are below it: the vocabulary of the encoder. Others are refused with 400, where
+                  the model would fail with 500. A decoder's own vocabulary is known
+  --memory SIZE   memory for indexes, such as 96MB: where the old and the new one do not fit together, the new one is
+                  verified first and takes the place of the old one while requests wait. Default: both are held
   --revalidate SECONDS  age at which a request has the index looked at again; default 60
   --log           a line of JSON on standard error for each request
 ${MODEL_HELP}
@@ -88,8 +93,6 @@ export async function serve(args: string[], io: Io): Promise<number> {
       model: model && ((prompts) => model.onnx.withPrompts(prompts)),
       decoder: model?.decoder,
       bearerTokens: tokens,
-      // Whoever starts a process gives it the memory that it needs: the old index stays until the new one is there.
-      memoryBytes: Infinity,
       onError: (error, during) => {
         failures.push(error);
         if (isReady) report(io, error, during, options.isLogged);
@@ -145,7 +148,7 @@ function tokensOf(variable: string | undefined): string[] | undefined {
   if (tokens.length > 0 && tokens.every((token) => /^[\x21-\x7e]+$/.test(token))) return tokens;
   const found = tokens.length > 0 ? "other characters than visible ASCII" : "none";
   throw new UsageError(
-    `Expected bearer tokens in the environment variable ${variable}, found ${found}; set it, and see that Deno may read it (--allow-env=${variable})`,
+    `Expected bearer tokens in the environment variable ${variable}, found ${found}; set it, and see that Deno may read it: "deno task cli" allows ESPALIER_TOKEN, --allow-env=${variable} this one`,
   );
 }
 

@@ -1,6 +1,6 @@
 /** What `serve` is told. */
 import { DEFAULT_LIMITS, type HandlerOptions } from "../edge/options.ts";
-import { isS3, onlyArgument, parseFlags, UsageError } from "./input.ts";
+import { isS3, onlyArgument, parseFlags, parseMemory, UsageError } from "./input.ts";
 import { MODEL_OPTIONS, type ModelArguments, parseModel } from "./model_file.ts";
 import { checkS3Flags, S3_OPTIONS, type S3Flags } from "./s3.ts";
 import { numberFlag, parseSearch, SEARCH_OPTIONS, wholeFlag } from "./search_flags.ts";
@@ -15,7 +15,10 @@ export interface ServeArguments {
   readonly tokenVariable: string | undefined;
   readonly deadlineMs: number;
   /** What the handler is told of it. */
-  readonly handler: Pick<HandlerOptions, "search" | "limits" | "cors" | "revalidateAfterMs">;
+  readonly handler: Pick<
+    HandlerOptions,
+    "search" | "limits" | "cors" | "revalidateAfterMs" | "memoryBytes"
+  >;
   readonly isLogged: boolean;
   readonly isJson: boolean;
 }
@@ -44,6 +47,8 @@ export function parseServe(args: string[]): ServeArguments | undefined {
       deadline: { type: "string" },
       beams: { type: "string" },
       "body-bytes": { type: "string" },
+      "prompt-vocab": { type: "string" },
+      memory: { type: "string" },
       revalidate: { type: "string" },
       log: { type: "boolean", default: false },
       json: { type: "boolean", default: false },
@@ -77,9 +82,12 @@ export function parseServe(args: string[]): ServeArguments | undefined {
         concurrency: wholeFlag("--concurrency", values.concurrency, 1, 2 ** 16),
         queue: wholeFlag("--queue", values.queue, 0, 2 ** 20),
         beams: wholeFlag("--beams", values.beams, 1, 1024),
+        promptVocabulary: wholeFlag("--prompt-vocab", values["prompt-vocab"], 1, 2 ** 31),
         bodyBytes: wholeFlag("--body-bytes", values["body-bytes"], 1, 2 ** 30),
       },
       cors: values.cors && { origins: originsOf(values.cors) },
+      // Whoever starts a process gives it the memory that it needs: the old index stays until the new one is there.
+      memoryBytes: values.memory === undefined ? Infinity : parseMemory(values.memory),
       revalidateAfterMs: revalidate === undefined ? undefined : 1000 * revalidate,
     },
     isLogged: values.log,

@@ -1,9 +1,15 @@
 /** Tables from JSON lines: an array of integers per line, or an object whose fields are the columns. */
 import { BuildInputError } from "../errors.ts";
-import { type ColumnPlan, fitsPattern, namesColumns, planColumns } from "./columns.ts";
-import { badRow, describe, type LinePosition, readJsonValues, toRow } from "./jsonl.ts";
+import {
+  type ColumnFlags,
+  type ColumnPlan,
+  namesColumns,
+  patternOf,
+  planColumns,
+} from "./columns.ts";
+import { ADVICE, describe, type LinePosition, readJsonValues, toRow } from "./jsonl.ts";
 import { Meter } from "./lines.ts";
-import { BatchWriter, type Piece, pushToken, type RowSource } from "./row_source.ts";
+import { badRow, BatchWriter, type Piece, pushToken, type RowSource } from "./row_source.ts";
 import { type Part, rowsOf, type TableFile } from "./table_rows.ts";
 
 /** Lines that are handed on together. */
@@ -25,7 +31,7 @@ export function openJsonRows(file: TableFile): RowSource {
 }
 
 async function* readArrays(
-  { name, open, signal }: TableFile,
+  { name, open, columns, signal }: TableFile,
 ): AsyncGenerator<Piece, void, void> {
   const at = { row: -1, line: 0 };
   const meter = new Meter(open);
@@ -33,6 +39,7 @@ async function* readArrays(
   let lines: number[] = [];
   const place = () => ({ file: name, ...at });
   for await (const value of readJsonValues(meter.open, name, at, signal)) {
+    if (at.row === 0) checkArrays(value, columns, name, at);
     for (const token of toRow(value, name, at)) pushToken(writer, token, place);
     writer.endRow();
     lines.push(at.line);
@@ -41,6 +48,16 @@ async function* readArrays(
     lines = [];
   }
   yield { batch: writer.take(), lines, bytes: meter.bytes };
+}
+
+/** @throws {BuildInputError} for the first line of another kind of list, saying which flag that needs. */
+function checkArrays(value: unknown, columns: ColumnFlags, name: string, at: LinePosition): void {
+  if (Array.isArray(value) || value === null) return;
+  if (typeof value === "object") planColumns(columns, Object.keys(value), name);
+  if (typeof value !== "string") return;
+  const expected = "one JSON array of integers";
+  const advice = "a list of strings needs --tokenizer";
+  throw badRow({ file: name, ...at }, `found ${describe(value)}`, { expected, advice });
 }
 
 async function* readObjects(
@@ -56,11 +73,12 @@ async function* readObjects(
   let lines: number[] = [];
   for await (const value of readJsonValues(meter.open, name, at, signal, expected)) {
     if (typeof value !== "object" || value === null || Array.isArray(value)) {
-      throw badRow(name, at, `found ${describe(value)}`, { expected }, expected);
+      throw badRow({ file: name, ...at }, `found ${describe(value)}`, { expected, advice: ADVICE });
     }
     // Fields of the first line are the columns; others may lack some, or have more that nobody means.
     const fields = Object.keys(value);
-    const late = plan && fields.find((field) => !known.has(field) && fitsPattern(flags, field));
+    const late = plan &&
+      fields.find((field) => !known.has(field) && patternOf(flags, field) !== undefined);
     if (late !== undefined) throw lateField(name, at, late);
     fields.forEach((field) => known.add(field));
     const { names } = plan ??= planFor(fields);

@@ -1,7 +1,7 @@
 /** From columns of a table to rows of tokens, ids and filters. */
 import { BuildInputError } from "../errors.ts";
 import { type Attached, badCell, cellName, type CellPlace } from "./attached_columns.ts";
-import type { ColumnFlags, ColumnPlan } from "./columns.ts";
+import { type ColumnFlags, type ColumnPlan, patternOf } from "./columns.ts";
 import type { FileFacts } from "./input.ts";
 import type { OpenStream } from "./lines.ts";
 import { BatchWriter, type Piece, pushToken } from "./row_source.ts";
@@ -40,7 +40,7 @@ const BATCH_ROWS = 2 ** 14;
 export async function* rowsOf(
   parts: AsyncIterable<Part>,
   plan: () => ColumnPlan,
-  { name: file, spelling }: TableFile,
+  { name: file, columns: flags, spelling }: TableFile,
   attached: Attached | undefined,
 ): AsyncGenerator<Piece, void, void> {
   const writer = new BatchWriter();
@@ -58,7 +58,7 @@ export async function* rowsOf(
           column: names[column],
         });
         const before = writer.count;
-        if (kind === "levels") pushLevels(part.columns, tokens, i, writer, place);
+        if (kind === "levels") pushLevels(part.columns, tokens, i, writer, flags, place);
         else {
           const value = part.columns[tokens[0]][i];
           if (kind === "list") pushList(value, writer, () => place(tokens[0]));
@@ -127,6 +127,7 @@ function pushLevels(
   levels: readonly number[],
   row: number,
   writer: BatchWriter,
+  flags: ColumnFlags,
   place: (column: number) => CellPlace,
 ): void {
   let end = levels.length;
@@ -134,7 +135,13 @@ function pushLevels(
   for (let i = 0; i < end; i++) {
     const value = columns[levels[i]][row];
     const token = toToken(typeof value === "string" ? numberOf(value) : value);
-    if (token === undefined) throw badCell("not-a-row", value, "an integer", place(levels[i]), i);
+    if (token === undefined) {
+      const at = place(levels[i]);
+      const pattern = patternOf(flags, at.column);
+      const advice = pattern &&
+        `mend the row, or name the columns one by one, if "${pattern}" should not take "${at.column}"`;
+      throw badCell("not-a-row", value, "an integer", at, i, advice);
+    }
     pushToken(writer, token, () => place(levels[i]));
   }
   writer.endRow();

@@ -2,21 +2,21 @@
 import { FORMAT_VERSION } from "../index/layout.ts";
 import { openIndex } from "./index_file.ts";
 import { parseIndexFlags } from "./index_source.ts";
-import { facts, grouped, type Io, ProgressLine } from "./output.ts";
+import { counted, facts, grouped, type Io, ProgressLine } from "./output.ts";
 import { S3_HELP } from "./s3.ts";
 
 /** What `cli verify --help` prints. */
 export const VERIFY_HELP = `Reads a whole index and checks all that can be checked
 
-Usage: cli verify FILE|URL|- [options]        (- is standard input)
+Usage: deno task cli verify FILE|URL|- [options]        (- is standard input)
 
 Opening an index checks its header and digests: damage on the way is found. Verifying walks the levels, named
 filters and item ids as well: it also finds what was written wrongly. Memory: the index.
 
 Examples
-  cli verify catalogue.safetensors && deploy catalogue.safetensors
-  cli verify https://cdn.example.com/catalogue.safetensors --json
-  cli verify s3://indexes/catalogue.safetensors --region eu-central-1
+  deno task cli verify catalogue.safetensors && deploy catalogue.safetensors
+  deno task cli verify https://cdn.example.com/catalogue.safetensors --json
+  deno task cli verify s3://indexes/catalogue.safetensors --region eu-central-1
 
 Options
 ${S3_HELP}
@@ -49,10 +49,14 @@ export async function verify(args: string[], io: Io): Promise<number> {
   const checked = [
     `format version ${FORMAT_VERSION}, and that counts, sizes and sections of the header agree`,
     "SHA-256 of the header and of every MiB of the data",
-    `the structure of ${maxLength} levels: row starts, counts, tokens in range and ascending`,
+    `the structure of ${
+      counted(maxLength, "level")
+    }: row starts, counts, tokens in range and ascending`,
   ];
-  if (filterNames.length > 0) checked.push(`${filterNames.length} named filters: counts, ordinals`);
-  if (items) checked.push(`${grouped(items.count)} item ids: where each stands, range or UTF-8`);
+  if (filterNames.length > 0) {
+    checked.push(`${counted(filterNames.length, "named filter")}: counts, ordinals`);
+  }
+  if (items) checked.push(`${counted(items.count, "item id")}: where each stands, range or UTF-8`);
   if (isJson) {
     const result = { ok: true, file, digest, sequences: size, byteLength, checked };
     io.out(`${JSON.stringify(result)}\n`);

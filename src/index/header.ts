@@ -84,7 +84,7 @@ export function checkMetadata({ format, version }: Record<string, unknown>): voi
   if (format !== FORMAT) {
     throw new IndexFormatError(
       "not-an-index",
-      `Cannot read the index: this safetensors file is no Espalier index; build one with "cli build"`,
+      `Cannot read the index: this safetensors file is no Espalier index; build one with "deno task cli build", or buildIndex`,
       { expected: FORMAT, actual: format },
     );
   }

@@ -113,7 +113,8 @@ export async function openGraph(
   // Errors are thrown; warnings (nodes that stay on the CPU) would go to the console.
   options.logSeverityLevel = 3;
   try {
-    return graphOf(await ortInTurn(ort, () => ort.InferenceSession.create(source, options)), true);
+    const session = await ortInTurn(ort, () => ort.InferenceSession.create(source, options));
+    return graphOf(session, true);
   } catch (cause) {
     throw new BackendError(
       "no-session",

@@ -225,7 +225,10 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     try {
       return await ortInTurn(this.#engine.ort, () => {
         if (this.#isDisposed) throw disposed();
-        return session.run(feeds, fetches) as Promise<Record<string, Tensor>>;
+        // What it throws, a run would write on the console, too: its level is its own, not that of the session.
+        return session.run(feeds, fetches, { logSeverityLevel: 4 }) as Promise<
+          Record<string, Tensor>
+        >;
       });
     } catch (cause) {
       if (this.#isDisposed) throw disposed();

@@ -9,10 +9,11 @@ import assert from "node:assert/strict";
 export function helpExamples(help: string, places: Readonly<Record<string, string>>): string[][] {
   const [, section] = /\nExamples\n([^]*?)\n\n/.exec(help) ?? [];
   assert.ok(section, "The help has no examples");
-  const lines = section.split("\n").filter((line) => /^ +cli /.test(line));
+  const lines = section.replace(/\\\n +/g, "").split("\n")
+    .filter((line) => /^ +deno task cli /.test(line));
   assert.ok(lines.length > 0, "The help has no examples");
   return lines.map((line) => {
-    const words = line.trim().match(/"[^"]*"|'[^']*'|\S+/g)!.slice(1);
+    const words = line.trim().match(/"[^"]*"|'[^']*'|\S+/g)!.slice(3);
     const end = words.findIndex((word) => ["|", ">", "&&"].includes(word));
     const own = end < 0 ? words : words.slice(0, end);
     // A store is not at hand.

@@ -7,7 +7,8 @@ const LISTED = 5;
 
 /**
  * The candidates that are spelt most like `typed`, best first, at most five, and only equal ones if there are any.
- * None if more than a third of the letters would have to change (but one always may).
+ * None if more than half of the letters would have to change (but one always may), and only those of which at most a
+ * third would, if there are any.
  *
  * @param spellings all ways to spell a candidate.
  */
@@ -17,7 +18,7 @@ export function closest<T>(
   spellings: (candidate: T) => readonly string[],
 ): T[] {
   const wanted = fold(typed);
-  const limit = Math.max(1, Math.floor(wanted.length / 3));
+  const limit = Math.max(1, Math.floor(wanted.length / 2));
   const near: { candidate: T; distance: number; starts: boolean }[] = [];
   for (const candidate of candidates) {
     const folded = spellings(candidate).map(fold);
@@ -26,7 +27,9 @@ export function closest<T>(
     if (distance <= limit) near.push({ candidate, distance, starts });
   }
   near.sort((a, b) => a.distance - b.distance || Number(b.starts) - Number(a.starts));
-  const best = near[0]?.distance === 0 ? near.filter(({ distance }) => distance === 0) : near;
+  const nearest = near[0]?.distance ?? 0;
+  const most = nearest === 0 ? 0 : Math.max(nearest, 1, Math.floor(wanted.length / 3));
+  const best = near.filter(({ distance }) => distance <= most);
   return best.slice(0, LISTED).map(({ candidate }) => candidate);
 }
 

@@ -32,19 +32,19 @@ const LONGEST_QUERY = 100;
 /** What `demo --help` prints. */
 export const HELP = `Finds the place that a misspelt name means, among 171 075 real ones
 
-Usage: demo [options] [query …]        (demo is short for: deno task demo)
+Usage: deno task demo [options] [query …]
 
 Each query is one argument; without any, a few stand in:
 ${QUERIES.map((query) => `  ${query}`).join("\n")}
 
 Examples
-  demo "Kopenhagn"
-  demo --country FR "Orlean" "Parris"
-  demo --admin1 US.TX "Parris"
-  demo --country ES,PT --not-country ES "Lisbone"
-  demo --country US --near 38.9,-77.04,300 "Vianna"
-  demo --near=-33.87,151.21,200 "Neucastle"
-  demo --exclude Viana "Vianna"
+  deno task demo "Kopenhagn"
+  deno task demo --country FR "Orlean" "Parris"
+  deno task demo --admin1 US.TX "Parris"
+  deno task demo --country ES,PT --not-country ES "Lisbone"
+  deno task demo --country US --near 38.9,-77.04,300 "Vianna"
+  deno task demo --near=-33.87,151.21,200 "Neucastle"
+  deno task demo --exclude Viana "Vianna"
 
 Filters: only such places are found
   --country CODE      in this country (ISO 3166, two letters)

@@ -113,6 +113,6 @@ function existing(name: string, { keys, called }: Places): string {
   const near = closest(name, keys, (key) => [key]).map((key) => called(key)[0].name);
   throw new UsageError(
     `Give --exclude the name of a place, got ${JSON.stringify(name)}` +
-      (near.length > 0 ? `; near it: ${near.join(", ")}` : ""),
+      (near.length > 0 ? `; near it: ${near.join(", ")}` : "; no name is near it"),
   );
 }

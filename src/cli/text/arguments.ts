@@ -35,9 +35,9 @@ table as above, of which that column holds the strings; none may be empty. Each 
 tokenizer gives it (canonical tokenization); models that spell it otherwise need --variants.`,
   example:
     `  A closed list of names for a language model, one per line, with and without a space in front:
-    cli build names.txt -o names.safetensors --tokenizer o200k --variants space
+    deno task cli build names.txt -o names.safetensors --tokenizer o200k --variants space
   The names in a column of a table, each with the id of what it names:
-    cli build products.parquet -o products.safetensors --tokenizer o200k --column name --item-column id`,
+    deno task cli build products.parquet -o products.safetensors --tokenizer o200k --column name --item-column id`,
   options:
     `  --tokenizer T     INPUT is strings. T is o200k or cl100k (OpenAI), bytes (of UTF-8), bytes+N (the same with
                     tokens from N on, as in ByT5: bytes+3), or the path of a tokenizer.json (Hugging Face). It

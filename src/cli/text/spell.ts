@@ -2,9 +2,9 @@
 import { BuildInputError, type ErrorFacts } from "../../errors.ts";
 import { MAX_LENGTH } from "../../index/layout.ts";
 import { excerpt } from "../jsonl.ts";
+import type { LineBatch } from "../lines.ts";
 import type { BatchWriter, Piece } from "../row_source.ts";
 import type { TextFormat } from "./arguments.ts";
-import type { LineBatch } from "./lines.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 import { spellings, type Variant } from "./variants.ts";
 

@@ -2,10 +2,10 @@
 import { BuildInputError } from "../../errors.ts";
 import type { FilterValues, ItemIds } from "../../index/build.ts";
 import { lookAt, openFile } from "../input.ts";
+import { readLineBatches } from "../lines.ts";
 import type { Io } from "../output.ts";
 import { BatchWriter, type RowSource } from "../row_source.ts";
 import type { TextArguments, TextFormat } from "./arguments.ts";
-import { readLineBatches } from "./lines.ts";
 import { type Spelling, spellLines } from "./spell.ts";
 import { openTokenizer } from "./tokenizer.ts";
 import { perSpelling, spellingCount } from "./variants.ts";
@@ -93,7 +93,7 @@ async function checkKind(
   if (isText && (ending === undefined || format !== undefined)) return byteLength;
   const isTable = kind === "a Parquet file" || (ending !== undefined && isText);
   const wayOut = ending?.toLowerCase() === "json"
-    ? `make lines of it: jq -c '.[]' "${file}" | cli build - --format jsonl …`
+    ? `make lines of it: jq -c '.[]' "${file}" | deno task cli build - --format jsonl …`
     : isTable
     ? "name the column that holds them with --column, or give --format text if it is no table"
     : "convert it";

@@ -63,8 +63,11 @@ export async function tokenizerOf(
 ): Promise<Tokenizer> {
   if (argument === undefined) {
     if (stored && stored.digest === undefined) return await openTokenizer(stored.name);
-    const why = stored ? `the file "${stored.name}" that the index was built with` : TOKENIZERS;
-    throw new UsageError(`Expected --tokenizer, ${why}; the index does not hold it`);
+    throw new UsageError(
+      stored
+        ? `Expected --tokenizer, the file "${stored.name}" that the index was built with; the index does not hold it`
+        : `Expected an index of strings with --text, found one that was built from tokens; if they spell texts, give --tokenizer, ${TOKENIZERS}`,
+    );
   }
   const tokenizer = await openTokenizer(argument);
   const { name, digest } = tokenizer;
