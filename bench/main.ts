@@ -14,10 +14,9 @@ console.log(
   `Deno ${Deno.version.deno}, V8 ${Deno.version.v8}, ${Deno.build.os} ${Deno.build.arch}, ` +
     `${cpus().length} × ${cpu?.model ?? "unknown CPU"}`,
 );
-await benchIndex();
-await benchSearch();
-await benchFilter();
-await benchAttached();
-await benchOpen();
-await benchBundle();
-await writeRecords();
+for (
+  const bench of [benchIndex, benchSearch, benchFilter, benchAttached, benchOpen, benchBundle]
+) {
+  await bench();
+  await writeRecords();
+}

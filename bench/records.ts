@@ -15,6 +15,7 @@ export interface BenchRecord {
   readonly origin: Origin;
 }
 
+/** What has not been written yet. */
 const records: Omit<BenchRecord, "origin">[] = [];
 
 /** A number with three significant digits. */
@@ -32,6 +33,7 @@ export function record(
   unit: string,
   atMost?: number,
 ): void {
+  if (!Number.isFinite(value)) throw new RangeError(`"${bench}: ${name}" was measured as ${value}`);
   const budget = atMost === undefined ? {} : { atMost, ok: value <= atMost };
   records.push({ bench, name, value, unit, ...budget });
   line(
@@ -54,12 +56,12 @@ export function jsonFile(args: readonly string[]): string | undefined {
   return file;
 }
 
-/** Adds all figures so far to the file behind `--json`, one JSON object per line, if there is the flag. */
+/** Adds all figures since the last time to the file behind `--json`, one JSON object per line, if there is the flag. */
 export async function writeRecords(args = Deno.args): Promise<void> {
   const file = jsonFile(args);
   if (file === undefined) return;
   await Deno.mkdir(dirname(file), { recursive: true });
   const from = await origin();
-  const lines = records.map((entry) => `${JSON.stringify({ ...entry, origin: from })}\n`);
+  const lines = records.splice(0).map((entry) => `${JSON.stringify({ ...entry, origin: from })}\n`);
   await Deno.writeTextFile(file, lines.join(""), { append: true });
 }

@@ -23,8 +23,15 @@ export interface Verdict {
   readonly message: string;
 }
 
+/** A ratio keeps its floor when it does so twice; it is tried so often at most. */
+const KEPT = 2;
+const TRIES = 5;
+
+const keptBy = (ratios: readonly number[], atMost: number) =>
+  ratios.filter((ratio) => ratio <= atMost).length;
+
 /**
- * The best of what was tried has to keep its floor. What is not a number does not keep it.
+ * Twice, of what was tried, a ratio has to keep its floor: once may be luck. What is not a number does not keep it.
  *
  * @throws {Error} if a floor has no measurement: a check that measures nothing must not pass.
  */
@@ -35,19 +42,18 @@ export function judge(
   return floors.map(({ name, atMost }) => {
     const measured = measurements.find((measurement) => measurement.name === name);
     if (!measured || measured.ratios.length === 0) throw new Error(`"${name}" was not measured`);
-    const best = Math.min(...measured.ratios);
-    const tries = measured.ratios.length === 1 ? "" : ` (best of ${measured.ratios.length} tries)`;
+    const tries = measured.ratios.map((ratio) => ratio.toFixed(3)).join(", ");
     return {
-      ok: best <= atMost,
-      message: `${name}: ${best.toFixed(3)}${tries}, at most ${atMost}`,
+      ok: keptBy(measured.ratios, atMost) >= KEPT,
+      message: `${name}: ${tries}; at most ${atMost}, twice`,
     };
   });
 }
 
-/** Measures a ratio, again while it is above its floor, `tries` times at most. */
-export async function measure(ratio: Ratio, tries: number): Promise<Measurement> {
+/** Measures a ratio until it has kept its floor, or has been tried often enough. */
+export async function measure(ratio: Ratio): Promise<Measurement> {
   const ratios: number[] = [];
-  while (ratios.length < tries && !(Math.min(...ratios) <= ratio.atMost)) {
+  while (ratios.length < TRIES && keptBy(ratios, ratio.atMost) < KEPT) {
     const best: Record<string, number> = {};
     for (let round = 0; round < ratio.rounds; round++) {
       for (const [name, work] of Object.entries(ratio.sides)) {

@@ -1,4 +1,4 @@
-/** The ratios that are watched, and what they may be: the budgets, with headroom for busy machines. */
+/** The ratios that are watched, and what they may be: a third or so above what they were on a quiet machine. */
 import { ConstraintIndex, createDecoder, type Decoder, type ItemFilter } from "../../mod.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";

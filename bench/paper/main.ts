@@ -9,7 +9,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { origin } from "../origin.ts";
 import { figure } from "../records.ts";
-import { capsOf, type Effort, METHODS, plan, type Point, weightOf } from "./plan.ts";
+import { capsOf, type Effort, EXPERIMENTS, METHODS, plan, type Point, weightOf } from "./plan.ts";
 import { type Failed, type Measured, type Result, ResultStore } from "./results.ts";
 import { runPoint } from "./run_point.ts";
 
@@ -22,7 +22,7 @@ const { values: flags } = parseArgs({
     gpu: { type: "boolean" },
     "software-gpu": { type: "boolean" },
     methods: { type: "string", default: METHODS.join() },
-    experiments: { type: "string", default: "items,vocab,branch" },
+    experiments: { type: "string", default: EXPERIMENTS.join() },
     help: { type: "boolean", short: "h" },
   },
 });
@@ -34,13 +34,21 @@ Usage: deno task bench:paper [options]
 Options:
   --quick           small sets, few repeats: within five minutes on two cores
   --out FILE        results (default: dist/bench/quick.jsonl with --quick, else bench/results/paper.jsonl)
-  --fresh           discards what the file has
+  --fresh           measures again what this machine has in the file
   --json            prints the results
   --gpu             wants a GPU adapter, and fails without
   --software-gpu    takes a software adapter as well: for correctness, not speed
   --methods A,B     of ${METHODS.join(", ")}
-  --experiments A,B of items, vocab, branch
+  --experiments A,B of ${EXPERIMENTS.join(", ")}
 `;
+
+/** Names behind a flag. @throws {TypeError} for one that there is not. */
+function chosen(flag: string, names: string, all: readonly string[]): string[] {
+  const wanted = names.split(",");
+  const unknown = wanted.find((name) => !all.includes(name));
+  if (unknown === undefined) return wanted;
+  throw new TypeError(`Expected ${flag} of ${all.join(", ")}, found "${unknown}"`);
+}
 
 async function hasGpu(): Promise<boolean> {
   const adapter = await navigator.gpu?.requestAdapter({ powerPreference: "high-performance" });
@@ -75,11 +83,14 @@ async function main(): Promise<void> {
   const file = flags.out ?? new URL(`../../${preset}`, import.meta.url).pathname;
   await Deno.mkdir(dirname(file), { recursive: true });
   const from = await origin();
-  const store = await ResultStore.open(file, { fresh: flags.fresh });
+  const store = await ResultStore.open(file);
   const caps = capsOf(effort, totalmem());
+  const methods = chosen("--methods", flags.methods, METHODS);
+  const experiments = chosen("--experiments", flags.experiments, EXPERIMENTS);
   const points = plan(effort, await hasGpu()).filter(({ method, experiment }) =>
-    flags.methods.split(",").includes(method) && flags.experiments.split(",").includes(experiment)
+    methods.includes(method) && experiments.includes(experiment)
   );
+  if (flags.fresh) await store.drop(points, from);
   const tell = (text: string) => console.error(text);
   const todo = points.filter((point) => !store.get(point, from));
   tell(`${from.machine}, Deno ${from.deno}: ${todo.length} of ${points.length} points, to ${file}`);

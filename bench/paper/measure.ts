@@ -31,42 +31,56 @@ async function onWasm(point: Point, caps: Caps): Promise<Measured> {
   // Ours beside it, in turns: machines change their pace.
   const ours = name === "espalier" ? undefined : await methodOf("espalier", set);
   const oursFirst = ours && search(ours, point, logits).beams;
-  const live = liveRows(ours ?? method, point, logits);
-  const sumUp = await logSumExps(point, live, logits);
-  const times = { method: [] as number[], ours: [] as number[], sums: [] as number[] };
+  // Rows that are dead cost no log-sum-exp.
+  const sumUp = await logSumExps(point, liveRows(method, point, logits), logits);
+  const sumUpOurs = ours && await logSumExps(point, liveRows(ours, point, logits), logits);
+  const rounds: Round[] = [];
   const began = performance.now();
   const isWithin = (share: number) =>
     performance.now() - began < 1000 * share * caps.measureSeconds;
+  const timeOurs = () => {
+    if (!ours || !sumUpOurs) return undefined;
+    const { milliseconds } = search(ours, point, logits);
+    return { step: milliseconds, sums: sumUpOurs() };
+  };
   // Code that has just been compiled is slow: what is measured first does not count.
-  for (let done = 0, warm = 0; done < 3 || done < caps.repeats && isWithin(1);) {
-    const milliseconds = search(method, point, logits).milliseconds;
-    const oursMs = ours && search(ours, point, logits).milliseconds;
-    const sumsMs = sumUp();
+  for (let warm = 0; rounds.length < 3 || rounds.length < caps.repeats && isWithin(1);) {
+    const isOursFirst = warm % 2 === 0;
+    const before = isOursFirst ? timeOurs() : undefined;
+    const { milliseconds } = search(method, point, logits);
+    const sums = sumUp();
+    const round = { step: milliseconds, sums, ours: before ?? timeOurs() };
     if (warm++ < caps.repeats && isWithin(WARM_SHARE)) continue;
-    times.method.push(milliseconds);
-    if (oursMs !== undefined) times.ours.push(oursMs);
-    times.sums.push(sumsMs);
-    done++;
+    rounds.push(round);
   }
-  const sums = spread(times.sums, 1).median;
-  const step = spread(times.method, length);
-  const oursStep = spread(times.ours, length).median;
+  const each = (value: (round: Round) => number, scale: number) => spread(rounds.map(value), scale);
   return {
-    step,
-    constraint: spread(times.method.map((time) => time - sums), length),
+    step: each(({ step }) => step, length),
+    constraint: each(({ step, sums }) => step - sums, length),
     byteLength: method.byteLength,
     buildMs,
     peakBytes,
     setBytes: set.data.byteLength,
-    repeats: times.method.length,
+    repeats: rounds.length,
     exact: method.exact,
     invalid: countOutside(set, beams, beamSize) / Math.max(sum(beams.counts), 1),
-    ...ours && oursFirst && {
-      ratio: step.median / oursStep,
-      ours: { step: oursStep, constraint: oursStep - sums / length },
+    load: Deno.loadavg()[0],
+    ...oursFirst && {
+      ratio: each(({ step, ours }) => step / ours!.step, 1).median,
+      ours: {
+        step: each(({ ours }) => ours!.step, length).median,
+        constraint: each(({ ours }) => ours!.step - ours!.sums, length).median,
+      },
       missed: missedShare(oursFirst, beams, point),
     },
   };
+}
+
+/** Milliseconds of one search and of the log-sum-exps in it, and those of ours beside it. */
+interface Round {
+  readonly step: number;
+  readonly sums: number;
+  readonly ours?: { readonly step: number; readonly sums: number };
 }
 
 /** Whole searches, one readback each, logits on the GPU: a step cannot be timed without waiting for it. */
@@ -86,7 +100,8 @@ async function onGpu(point: Point, { repeats }: Caps): Promise<Measured> {
   using ours = await espalier(set);
   const buildMs = performance.now() - built;
   const { beams } = search(ours, point, logits);
-  const wasm = Array.from({ length: 5 }, () => search(ours, point, logits).milliseconds);
+  const wasm = Array.from({ length: 2 * repeats }, () => search(ours, point, logits).milliseconds)
+    .slice(repeats);
   const step = spread(milliseconds, point.length);
   const found = { sequences, counts: beams.counts };
   return {
@@ -98,24 +113,24 @@ async function onGpu(point: Point, { repeats }: Caps): Promise<Measured> {
     repeats,
     exact: true,
     invalid: countOutside(set, found, point.beamSize) / Math.max(sum(beams.counts), 1),
+    load: Deno.loadavg()[0],
     ratio: step.median / spread(wasm, point.length).median,
     missed: missedShare(beams, found, point),
     adapter: adapter.info.description || adapter.info.vendor,
   };
 }
 
-/** Why a method could not be measured, in words for the table. */
+/** Why a method has no figures, if it is too large. @throws what else it failed with: that is no result. */
 function reasonOf(error: unknown): Failed {
   if (error instanceof EspalierError && error.code === "does-not-fit") {
     const { expected, actual } = error as { expected?: unknown; actual?: unknown };
-    return expected === 2 ** 32
-      ? { reason: `does not fit 4 GiB: needs ${(Number(actual) / 1e9).toFixed(1)} GB` }
-      : { reason: error.message };
+    const needed = `needs ${(Number(actual) / 1e9).toFixed(1)} GB`;
+    return { reason: `does not fit ${expected === 2 ** 32 ? "4 GiB" : "the machine"}: ${needed}` };
   }
   if (error instanceof RangeError && /allocation|memory/i.test(error.message)) {
     return { reason: "out of memory" };
   }
-  return { reason: error instanceof Error ? error.message : String(error) };
+  throw error;
 }
 
 if (import.meta.main) {

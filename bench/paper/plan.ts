@@ -15,7 +15,8 @@ export const METHODS = [
 ] as const;
 export type MethodName = typeof METHODS[number];
 
-export type Experiment = "items" | "vocab" | "branch";
+export const EXPERIMENTS = ["items", "vocab", "branch"] as const;
+export type Experiment = typeof EXPERIMENTS[number];
 export type Effort = "quick" | "full";
 
 /** One method on one set. */
@@ -44,12 +45,12 @@ export interface Caps {
 const SIZES = {
   quick: {
     items: [1e5, 1e6],
-    vocab: { rows: 1e5, sizes: [256, 2048, 8192] },
+    vocab: { rows: 1e5, sizes: [256, 8192] },
     branch: { rows: 1e5, factors: [2, 256, 16384] },
   },
   full: {
     items: [1e5, 1e6, 1e7, 2e7, 1e8],
-    vocab: { rows: 1e7, sizes: [256, 2048, 8192, 32768] },
+    vocab: { rows: 1e7, sizes: [256, 8192, 32768] },
     branch: { rows: 1e6, factors: [1, 4, 7, 9, 11, 14, 16, 18].map((exponent) => 2 ** exponent) },
   },
 };
@@ -58,7 +59,11 @@ const SIZES = {
 const SHAPE = { length: 8, batchSize: 2, beamSize: 70 };
 const V = 2048;
 
-/** All points, small sets first. @param hasGpu whether `webgpu` is among the methods. */
+/**
+ * All points, small sets first. What `items` has at V = 2048 belongs to `vocab`, too, and is measured once.
+ *
+ * @param hasGpu whether `webgpu` is among the methods.
+ */
 export function plan(effort: Effort, hasGpu: boolean): Point[] {
   const { items, vocab, branch } = SIZES[effort];
   const sets = [

@@ -13,7 +13,7 @@ export interface Spread {
 export interface Measured {
   /** Milliseconds that a whole step takes: log-softmax, constraint, selection. */
   readonly step: Spread;
-  /** The same without one log-sum-exp in WASM over the logits of the live rows; not known on a GPU. */
+  /** What it takes beyond one log-sum-exp in WASM over its live rows, round by round; not known on a GPU. */
   readonly constraint?: Spread;
   /** Bytes that a search looks things up in. */
   readonly byteLength: number;
@@ -25,7 +25,9 @@ export interface Measured {
   readonly exact: boolean;
   /** Share of the returned sequences that are not in the set. */
   readonly invalid: number;
-  /** Median step against ours, measured in turns; ours, milliseconds; share of our beams that it does not return. */
+  /** Load average of the machine behind the last round. */
+  readonly load: number;
+  /** Step against ours in the same round, median; ours, milliseconds; share of our beams that it does not return. */
   readonly ratio?: number;
   readonly ours?: { readonly step: number; readonly constraint: number };
   readonly missed?: number;
@@ -80,13 +82,13 @@ export class ResultStore {
   }
 
   /** Opens a file, or begins it. Cuts off a torn last line. */
-  static async open(file: string, { fresh = false } = {}): Promise<ResultStore> {
-    const bytes = fresh ? new Uint8Array() : await Deno.readFile(file).catch((error) => {
+  static async open(file: string): Promise<ResultStore> {
+    const bytes = await Deno.readFile(file).catch((error) => {
       if (error instanceof Deno.errors.NotFound) return new Uint8Array();
       throw error;
     });
     const { results, whole } = parseLines(bytes);
-    if (fresh || whole < bytes.length) await Deno.writeFile(file, bytes.subarray(0, whole));
+    if (whole < bytes.length) await Deno.writeFile(file, bytes.subarray(0, whole));
     return new ResultStore(file, results);
   }
 
@@ -98,5 +100,18 @@ export class ResultStore {
   async add(result: Result): Promise<void> {
     this.#byKey.set(keyOf(result.point, result.origin), result);
     await Deno.writeTextFile(this.#file, `${JSON.stringify(result)}\n`, { append: true });
+  }
+
+  /** Forgets points of an origin, and what other code measured of them on its machine. */
+  async drop(points: readonly Point[], origin: Origin): Promise<void> {
+    const dropped = new Set(points.map((point) => keyOf(point, { ...origin, deno: "", code: "" })));
+    for (const [key, result] of this.#byKey) {
+      const { point, origin: from } = result;
+      if (dropped.has(keyOf(point, { ...from, deno: "", code: "" }))) this.#byKey.delete(key);
+    }
+    const lines = Array.from(this.#byKey.values(), (result) => `${JSON.stringify(result)}\n`);
+    const whole = `${this.#file}.new`;
+    await Deno.writeTextFile(whole, lines.join(""));
+    await Deno.rename(whole, this.#file);
   }
 }

@@ -45,12 +45,13 @@ export async function runPoint(
     }
   }, POLL_MS);
   try {
-    const { success, stdout, stderr } = await child.output();
+    const { success, signal: killedBy, stdout, stderr } = await child.output();
     signal?.throwIfAborted();
     if (reason !== undefined) return { reason };
     if (success) return JSON.parse(new TextDecoder().decode(stdout));
     const said = new TextDecoder().decode(stderr);
-    if (/out of memory/i.test(said)) return { reason: "out of memory" };
+    // The system ends what takes more memory than there is.
+    if (/out of memory/i.test(said) || killedBy === "SIGKILL") return { reason: "out of memory" };
     throw new Error(`The process of ${JSON.stringify(point)} failed:\n${said}`);
   } finally {
     clearTimeout(clock);

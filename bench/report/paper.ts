@@ -19,10 +19,11 @@ export const LABELS: Record<MethodName, string> = {
   npmTrie: "trie from npm",
 };
 
-/** Stands by methods that find none of what they should. */
+/** Stands by methods that miss half of what they should find, or more. */
 const MARK = " †";
 /** What it says. */
-export const UNSOUND = "†: none of the best sequences is among its results.";
+export const UNSOUND = "†: misses half of the best sequences or more.";
+const isUnsound = ({ missed = 0 }: Measured) => missed >= 0.5;
 
 /** What varies in an experiment. */
 export const AXES: Record<Experiment, { name: string; of: (point: Point) => number }> = {
@@ -53,10 +54,10 @@ export interface Plot {
 export type Value = (measured: Measured, point: Point) => number | undefined;
 
 export const stepUs: Value = ({ step }) => 1000 * step.median;
-/** Microseconds below which a constraint is noise: it is a difference of two measurements. */
+/** Microseconds below which a constraint is lost in the noise: it is a difference of two measurements. */
 const LEAST_US = 1;
 export const constraintUs: Value = ({ constraint }) =>
-  constraint && Math.max(LEAST_US, 1000 * constraint.median);
+  constraint && 1000 * constraint.median >= LEAST_US ? 1000 * constraint.median : undefined;
 export const bytesPerItem: Value = ({ byteLength }, { rows }) => byteLength / rows;
 export const ratio: Value = (measured) => measured.ratio;
 
@@ -75,9 +76,13 @@ export function entropyPerItem({ rows, vocabSize, length }: Point): number {
   return entropyBits(vocabSize, counts) / 8 / rows;
 }
 
-/** Points of an experiment by method and by what varies, in order. */
+/** Points of an experiment by method and by what varies, in order. The set that two share is measured once. */
 function grid(results: readonly Result[], experiment: Experiment) {
-  const own = results.filter(({ point }) => point.experiment === experiment);
+  const vocab = results.find(({ point }) => point.experiment === "vocab")?.point.rows;
+  const own = results.filter(({ point }) =>
+    point.experiment === experiment ||
+    experiment === "vocab" && point.experiment === "items" && point.rows === vocab
+  );
   const axis = AXES[experiment];
   const xs = [...new Set(own.map(({ point }) => axis.of(point)))].sort((a, b) => a - b);
   const at = (method: MethodName, x: number) =>
@@ -93,18 +98,25 @@ export function seriesOf(
   value: Value,
 ): Series[] {
   const { own, xs, at, methods } = grid(results, experiment);
-  const isUnsound = (method: MethodName) =>
+  const isMarked = (method: MethodName) =>
     own.some(({ point, outcome }) =>
-      point.method === method && "step" in outcome && outcome.missed === 1
+      point.method === method && "step" in outcome && isUnsound(outcome)
     );
   return methods.map((method) => ({
-    name: `${LABELS[method]}${isUnsound(method) ? MARK : ""}`,
+    name: `${LABELS[method]}${isMarked(method) ? MARK : ""}`,
     data: xs.flatMap((x): [number, number][] => {
       const result = at(method, x);
       const y = result && "step" in result.outcome && value(result.outcome, result.point);
       return y ? [[x, y]] : [];
     }),
   })).filter(({ data }) => data.length > 0);
+}
+
+/** A constraint and, behind a bar, ours in the same process. */
+function beside({ constraint, ours }: Measured, us: number | undefined): string {
+  if (!constraint) return "";
+  const theirs = us === undefined ? "noise" : figure(us);
+  return ours ? `${theirs} / ${figure(1000 * ours.constraint)}` : theirs;
 }
 
 /** A table, a row per method; with the paper's bound and the entropy below where it is about memory. */
@@ -115,7 +127,7 @@ export function tableOf(
   unit: string,
 ): string {
   const { axis, xs, at, methods } = grid(results, experiment);
-  const head = [unit, ...xs.map((x) => `${axis.name} = ${x >= 1e5 ? power(x) : x}`)];
+  const head = [unit, ...xs.map((x) => `${axis.name} = ${power(x, experiment)}`)];
   const rows = methods.map((method) => [
     LABELS[method],
     ...xs.map((x) => {
@@ -123,10 +135,9 @@ export function tableOf(
       if (!result) return "";
       if (!("step" in result.outcome)) return reasonShown(result.outcome.reason);
       const shown = value(result.outcome, result.point);
-      if (shown === undefined) return "";
-      const isNoise = value === constraintUs && shown === LEAST_US;
-      const mark = value !== bytesPerItem && result.outcome.missed === 1 ? MARK : "";
-      return `${isNoise ? `< ${LEAST_US}` : figure(shown)}${mark}`;
+      const mark = value !== bytesPerItem && isUnsound(result.outcome) ? MARK : "";
+      if (value === constraintUs) return `${beside(result.outcome, shown)}${mark}`;
+      return shown === undefined ? "" : `${figure(shown)}${mark}`;
     }),
   ]);
   if (value === bytesPerItem) {
@@ -149,7 +160,8 @@ function reasonShown(reason: string): string {
   return /memory|heap|bytes/.test(reason) ? "out of memory" : "not possible";
 }
 
-function power(x: number): string {
+function power(x: number, experiment: Experiment): string {
+  if (experiment !== "items") return x < 1e4 ? String(x) : `2${superscript(String(Math.log2(x)))}`;
   const [mantissa, exponent] = x.toExponential().split("e+");
   return `${mantissa === "1" ? "" : `${mantissa} · `}10${superscript(exponent)}`;
 }
