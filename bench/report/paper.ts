@@ -113,10 +113,11 @@ export function seriesOf(
 }
 
 /** A constraint and, behind a bar, ours in the same process. */
-function beside({ constraint, ours }: Measured, us: number | undefined): string {
+function beside({ constraint, ours }: Measured): string {
   if (!constraint) return "";
-  const theirs = us === undefined ? "noise" : figure(us);
-  return ours ? `${theirs} / ${figure(1000 * ours.constraint)}` : theirs;
+  const shown = (us: number) => us < LEAST_US ? "noise" : figure(us);
+  const theirs = shown(1000 * constraint.median);
+  return ours ? `${theirs} / ${shown(1000 * ours.constraint)}` : theirs;
 }
 
 /** A table, a row per method; with the paper's bound and the entropy below where it is about memory. */
@@ -136,7 +137,7 @@ export function tableOf(
       if (!("step" in result.outcome)) return reasonShown(result.outcome.reason);
       const shown = value(result.outcome, result.point);
       const mark = value !== bytesPerItem && isUnsound(result.outcome) ? MARK : "";
-      if (value === constraintUs) return `${beside(result.outcome, shown)}${mark}`;
+      if (value === constraintUs) return `${beside(result.outcome)}${mark}`;
       return shown === undefined ? "" : `${figure(shown)}${mark}`;
     }),
   ]);

@@ -229,12 +229,29 @@ export function blocksOf({ points, records }: Results): Record<string, string> {
   return { ...readmeBlocks(records), paper: most ? paperBlock(...most) : NOTHING };
 }
 
+/** Where another method took less time than ours in the same process, and found what it should. */
+function winsOf(points: readonly Result[]): string {
+  const wins = points.flatMap(({ point, outcome }) => {
+    if (!("step" in outcome) || outcome.ratio === undefined || outcome.ratio >= FASTER) return [];
+    if ((outcome.missed ?? 0) > 0) return [];
+    const axis = AXES[point.experiment];
+    return [
+      `${LABELS[point.method]} at ${axis.name} = ${axis.of(point)} (${figure(outcome.ratio)} ×)`,
+    ];
+  });
+  if (wins.length === 0) return "No exact method took less time than ours at any size.";
+  return `Exact methods that took less time than ours: ${wins.join(", ")}.`;
+}
+
+/** Ratios above this are noise. */
+const FASTER = 0.97;
+
 function paperBlock(machine: string, points: readonly Result[]): string {
   const [{ origin }] = points;
   return [
     tableOf(points, "items", constraintUs, "constraint per step, µs"),
     tableOf(points, "items", ratio, "whole step, beside ours"),
     tableOf(points, "items", bytesPerItem, "bytes an item"),
-    wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}. ${UNSOUND}`),
+    wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}. ${UNSOUND} ${winsOf(points)}`),
   ].join("\n\n");
 }
