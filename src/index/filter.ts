@@ -62,13 +62,7 @@ export class ItemFilter implements Disposable {
 
   /** What this one does not allow. */
   not(): ItemFilter {
-    const bits = this.#open();
-    const all = FilterBits.all(bits.storage);
-    try {
-      return new ItemFilter(all.combined("andNot", bits));
-    } finally {
-      all.release();
-    }
+    return new ItemFilter(this.#open().inverse());
   }
 
   /**

@@ -164,6 +164,19 @@ export class FilterBits {
     }
   }
 
+  /** What this one does not allow. */
+  inverse(): FilterBits {
+    const { storage } = this;
+    return FilterBits.#make(storage, (result) => {
+      const { heap, shape } = storage;
+      const { endsByteLength } = planOf(storage);
+      result.#forEachEnds((ends, d) => heap.exports.fillBits(ends, shape.levels[d].ends));
+      const { address } = result;
+      heap.exports.combineBits(OPERATIONS.andNot, address, this.address, address, endsByteLength);
+      result.#compile();
+    });
+  }
+
   /** Both, either, or this one without the other. */
   combined(operation: keyof typeof OPERATIONS, other: FilterBits): FilterBits {
     const { storage } = this;
