@@ -173,6 +173,7 @@ Deno.test("Tables are padded and their bars escaped", () => {
 Deno.test("Text is wrapped at 100 characters", () => {
   const lines = wrapped("word ".repeat(60).trim()).split("\n");
   assert.ok(lines.length > 1 && lines.every(({ length }) => length <= 100));
+  assert.equal(wrapped(`${"x".repeat(95)} \`a b\`.`), `${"x".repeat(95)}\n\`a b\`.`);
 });
 
 Deno.test("Blocks are filled, and what is around them stays", () => {

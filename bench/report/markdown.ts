@@ -33,10 +33,10 @@ export function fillBlocks(text: string, blocks: Readonly<Record<string, string>
   return filled + rest;
 }
 
-/** A text in lines of at most 100 characters. */
+/** A text in lines of at most 100 characters; code stays on one line. */
 export function wrapped(text: string): string {
   const lines = [""];
-  for (const word of text.split(" ")) {
+  for (const word of text.match(/(?:`[^`]*`|[^\s`])+/g) ?? []) {
     const last = lines[lines.length - 1];
     if (last === "") lines[lines.length - 1] = word;
     else if (last.length + 1 + word.length <= 100) lines[lines.length - 1] = `${last} ${word}`;
