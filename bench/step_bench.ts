@@ -1,4 +1,4 @@
-/** `deno bench -A bench/`: a whole search of eight steps, ours beside every other method; logits are in place. */
+/** `deno bench -A bench/`: a whole search of eight steps, ours beside every other method, writing the logits included. */
 import type { Method } from "./baselines/method.ts";
 import { randomSet } from "./baselines/random_set.ts";
 import { methodOf } from "./paper/methods.ts";
