@@ -57,35 +57,35 @@ export async function watchedRatios(): Promise<{ ratios: Ratio[] } & AsyncDispos
     },
     {
       name: "constraint a step against a read pass, 1 M items",
-      atMost: 2.5,
+      atMost: 1.2,
       sides: { constrained, logSumExp, read },
       rounds: 200,
       of: (best) => (best.constrained - best.logSumExp * (L - 1 + 1 / M)) / L / best.read,
     },
     {
       name: "constrained search against unconstrained, 1 M items",
-      atMost: 1,
+      atMost: 0.95,
       sides: { constrained, unconstrained: () => sum(stepsOf(free, logits, true)) },
       rounds: 200,
       of: (best) => best.constrained / best.unconstrained,
     },
     {
       name: "filtered search against unfiltered, 1 M items, 25 % allowed",
-      atMost: 1.25,
+      atMost: 1.15,
       sides: { filtered: search(onLarge, filter), unfiltered: search(onLarge) },
       rounds: 200,
       of: (best) => best.filtered / best.unfiltered,
     },
     {
       name: "search at 1 M items against 0.1 M",
-      atMost: 1.2,
+      atMost: 1.15,
       sides: { large: search(onLarge), small: search(onSmall) },
       rounds: 200,
       of: (best) => best.large / best.small,
     },
     {
       name: "open against fetch, 1 M items",
-      atMost: 1.6,
+      atMost: 1.5,
       sides: {
         open: () =>
           since(async () => {
