@@ -85,7 +85,7 @@ export async function watchedRatios(): Promise<{ ratios: Ratio[] } & AsyncDispos
     },
     {
       name: "open against fetch, 1 M items",
-      atMost: 1.5,
+      atMost: 1.4,
       sides: {
         open: () =>
           since(async () => {
