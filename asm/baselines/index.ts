@@ -4,6 +4,8 @@
 export function heapBase(): usize {
   return __heap_base;
 }
+export { sumBlocks } from "../module/exponentials";
+export { sumBlocksSlot } from "../module/softmax";
 export { normalize } from "./search";
 export { stepCsr } from "./csr";
 export { insertRows16, insertRows32, passedCount, stepHash } from "./hash";

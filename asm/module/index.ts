@@ -17,6 +17,7 @@ export {
   spreadBits,
 } from "./filter";
 export { isZero, verifyLevel } from "./verify";
-export { logSumExp, rowMax, widen } from "./softmax";
+export { sumBlocks } from "./exponentials";
+export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";
 export { stepRows } from "./step";
 export { countBuckets, dealHeap, dealRows, scanColumns, sortHeap, sortRecords, splitRecords } from "./sort";

@@ -52,7 +52,10 @@ async function writeForWorkers(folder: URL, entries: readonly Entry[]): Promise<
     plugins: [variantsForWorkers, includedPackages],
   });
   await copyKernels(new URL("workers/", folder));
-  return { name: "workers", files: ["workers/espalier.js", "workers/kernels.wasm"] };
+  return {
+    name: "workers",
+    files: ["espalier.js", "kernels.wasm", "fused.wasm"].map((file) => `workers/${file}`),
+  };
 }
 
 /** mod.ts in one file, kernels included. */
@@ -94,10 +97,12 @@ async function writeForNpm(folder: URL, entries: readonly Entry[]): Promise<Bund
 }
 
 async function copyKernels(folder: URL): Promise<void> {
-  await Deno.copyFile(
-    inRepository("src/wasm/module.gen.wasm"),
-    new URL("kernels.wasm", folder),
-  );
+  for (const [source, name] of [["module", "kernels"], ["fused", "fused"]]) {
+    await Deno.copyFile(
+      inRepository(`src/wasm/${source}.gen.wasm`),
+      new URL(`${name}.wasm`, folder),
+    );
+  }
 }
 
 async function build(folder: URL, options: esbuild.BuildOptions): Promise<esbuild.Metafile> {

@@ -20,6 +20,12 @@ export const VARIANTS: Record<string, Variant> = {
 export const compiledModule = async () => kernels;
 `,
   },
+  fused: {
+    source: fileURLToPath(inRepository("src/wasm/fused.ts")),
+    forWorkers: `import fused from "./fused.wasm";
+export const fusedModule = () => fused;
+`,
+  },
   // Workers have no GPU. Nothing asks for these where there is none.
   webgpu: {
     source: fileURLToPath(inRepository("src/kernels/webgpu/kernel.ts")),
@@ -40,7 +46,7 @@ function variantOf(path: string): [name: string, Variant] | undefined {
   return Object.entries(VARIANTS).find(([, { source }]) => source === path);
 }
 
-/** Takes what Workers need. The kernels are a file beside the bundle. */
+/** Takes what Workers need. The kernels are files beside the bundle. */
 export const variantsForWorkers: Plugin = {
   name: "variants for Workers",
   setup(build) {
@@ -48,7 +54,10 @@ export const variantsForWorkers: Plugin = {
       const [, variant] = variantOf(path) ?? [];
       if (variant) return { contents: variant.forWorkers, loader: "js" };
     });
-    build.onResolve({ filter: /^\.\/kernels\.wasm$/ }, ({ path }) => ({ path, external: true }));
+    build.onResolve(
+      { filter: /^\.\/(kernels|fused)\.wasm$/ },
+      ({ path }) => ({ path, external: true }),
+    );
   },
 };
 

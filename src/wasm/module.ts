@@ -4,6 +4,10 @@ import { MODULE_BASE64 } from "./module.gen.ts";
 /** What the module exports; addresses are bytes in its memory. See asm/module for each function. */
 export interface WasmExports {
   heapBase(): number;
+  /** Where {@linkcode WasmExports.sumBlocks} is looked up when it is called. */
+  table: WebAssembly.Table;
+  sumBlocksSlot(): number;
+  sumBlocks: SumBlocks;
   sampleBits(words: number, bits: number, ranks: number, selects: number): number;
   walk(levels: number, count: number, tokens: number, length: number, out: number): number;
   ordinalOfEdge(level: number, edge: number): number;
@@ -92,6 +96,9 @@ export interface WasmExports {
   sortHeap(records: number, count: number, words: number, room: number): void;
 }
 
+/** Sum of exp(logit - shift) between two addresses, a multiple of 64 bytes apart. */
+export type SumBlocks = (from: number, to: number, shift: number, constants: number) => number;
+
 let compiled: WebAssembly.Module | undefined;
 let compiling: Promise<WebAssembly.Module> | undefined;
 
@@ -112,7 +119,12 @@ export async function compiledModule(): Promise<WebAssembly.Module> {
 
 /** Bytes of the module, for platforms and tests that compile it themselves. */
 export function moduleBytes(): Uint8Array<ArrayBuffer> {
-  const text = atob(MODULE_BASE64);
+  return fromBase64(MODULE_BASE64);
+}
+
+/** Bytes that a generated file holds as text. */
+export function fromBase64(base64: string): Uint8Array<ArrayBuffer> {
+  const text = atob(base64);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;
