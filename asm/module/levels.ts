@@ -1,7 +1,7 @@
 // One level of the index: rows, edges, tokens. A level is the address of its record in the level table.
 // Every result is clamped to the level's counts, so that damaged bytes give wrong answers, never wild reads.
 import * as L from "./layout.gen";
-import { bit, nextOne, rank, selectOne, selectZero } from "./bits";
+import { bit, blockOfOne, nextOne, rank, selectFrom, selectOne, selectZero } from "./bits";
 
 export const NONE: u32 = 0xffffffff;
 
@@ -9,46 +9,102 @@ export const NONE: u32 = 0xffffffff;
 export let rowBegin: u32 = 0;
 export let rowEnd: u32 = 0;
 
-/** Looks up the edges of a row of a packed level; `state` < STATES. */
-export function packedRow(level: usize, state: u32): void {
+/** Entries of a list of edges that are not first children: entry i belongs to row list[i] - i - 1. */
+// @ts-ignore: decorator
+@inline
+function isOfEarlierRow(list: usize, i: u32, state: u32): bool {
+  return load<u32>(list + (i << 2)) - i <= state;
+}
+
+/** Sets the edges of a row from where to look: entries of the list of earlier rows, or the block of its first edge. */
+function setRow(level: usize, kind: u32, state: u32, place: u32): void {
   const edges = load<u32>(level, L.EDGES);
-  const kind = load<u32>(level, L.STARTS_KIND);
+  const starts = load<u32>(level, L.STARTS);
   if (kind == 0) {
     rowBegin = state;
     rowEnd = state + 1;
   } else if (kind == 1) {
-    const list = load<u32>(level, L.STARTS);
-    const count = edges - load<u32>(level, L.STATES);
-    // Entry i belongs to row list[i] - i - 1: count those of earlier rows.
-    let low: u32 = 0;
-    let size = count;
-    while (size > 0) {
-      const half = size >> 1;
-      const middle = low + half;
-      const isEarlier = load<u32>(list + (middle << 2)) - middle <= state;
-      low = select<u32>(middle + 1, low, isEarlier);
-      size = select<u32>(size - half - 1, half, isEarlier);
-    }
-    rowBegin = state + low;
+    const listed = edges - load<u32>(level, L.STATES);
+    rowBegin = state + place;
     rowEnd = rowBegin + 1;
-    while (low < count && load<u32>(list + (low << 2)) - low == state + 1) {
-      ++low;
+    while (place < listed && load<u32>(starts + (place << 2)) - place == state + 1) {
+      ++place;
       ++rowEnd;
     }
   } else {
-    const words = load<u32>(level, L.STARTS);
-    rowBegin = selectOne(
-      words,
-      load<u32>(level, L.STARTS_RANK),
-      load<u32>(level, L.STARTS_SELECT),
-      edges,
-      load<u32>(level, L.STATES),
-      state,
-    );
-    rowEnd = nextOne(words, edges, rowBegin + 1);
+    rowBegin = selectFrom(starts, load<u32>(level, L.STARTS_RANK), edges, place, state);
+    rowEnd = nextOne(starts, edges, rowBegin + 1);
   }
   if (rowBegin > edges) rowBegin = edges;
   if (rowEnd > edges) rowEnd = edges;
+}
+
+/** Looks up the edges of a row of a packed level; `state` < STATES. */
+export function packedRow(level: usize, state: u32): void {
+  const edges = load<u32>(level, L.EDGES);
+  const states = load<u32>(level, L.STATES);
+  const kind = load<u32>(level, L.STARTS_KIND);
+  const starts = load<u32>(level, L.STARTS);
+  let place: u32 = 0;
+  if (kind == 1) {
+    for (let size = edges - states; size > 0;) {
+      const half = (size + 1) >> 1;
+      place += half & -<u32>isOfEarlierRow(starts, place + half - 1, state);
+      size -= half;
+    }
+  } else if (kind == 2) {
+    const ranks = load<u32>(level, L.STARTS_RANK);
+    place = blockOfOne(ranks, load<u32>(level, L.STARTS_SELECT), edges, states, state);
+  }
+  setRow(level, kind, state, place);
+}
+
+/**
+ * Looks up the rows of many states at once: all of them a step of the way in turn, so that cache misses overlap.
+ *
+ * @param rows [count] states, u32 each. What is no state gets edges that mean nothing.
+ * @param begins, ends [count] u32 each: row i has the edges [begins[i], ends[i]).
+ */
+export function packedRows(
+  level: usize,
+  rows: usize,
+  count: u32,
+  begins: usize,
+  ends: usize,
+): void {
+  const bytes = count << 2;
+  const edges = load<u32>(level, L.EDGES);
+  const states = load<u32>(level, L.STATES);
+  const kind = load<u32>(level, L.STARTS_KIND);
+  const starts = load<u32>(level, L.STARTS);
+  if (kind == 1) {
+    memory.fill(begins, 0, bytes);
+    for (let size = edges - states; size > 0;) {
+      const half = (size + 1) >> 1;
+      for (let i: u32 = 0; i < bytes; i += 4) {
+        const place = load<u32>(begins + i);
+        const isEarlier = isOfEarlierRow(starts, place + half - 1, load<u32>(rows + i));
+        store<u32>(begins + i, place + (half & -<u32>isEarlier));
+      }
+      size -= half;
+    }
+  } else if (kind == 2) {
+    const ranks = load<u32>(level, L.STARTS_RANK);
+    const selects = load<u32>(level, L.STARTS_SELECT);
+    for (let i: u32 = 0; i < bytes; i += 4) {
+      const state = min(load<u32>(rows + i), states - 1);
+      const block = blockOfOne(ranks, selects, edges, states, state);
+      store<u32>(begins + i, block);
+      store<u32>(ends + i, load<u32>(starts + (block << 6))); // fetches the block, no more
+    }
+  }
+  const most = load<u32>(level, L.MAX_BRANCH);
+  for (let i: u32 = 0; i < bytes; i += 4) {
+    setRow(level, kind, min(load<u32>(rows + i), states - 1), load<u32>(begins + i));
+    store<u32>(begins + i, rowBegin);
+    // In damaged bytes a row may be as long as the level: then a step would take that long for every beam.
+    store<u32>(ends + i, rowBegin + min(rowEnd - rowBegin, most));
+  }
 }
 
 /** Address of a bitmap row. */
@@ -72,6 +128,14 @@ export function packedToken(tokens: usize, bits: u32, mask: u32, edge: u32): u32
   if (bits == 0) return 0;
   const at = <u64>edge * bits;
   return (load<u32>(tokens + <usize>(at >> 3)) >> (<u32>at & 7)) & mask;
+}
+
+/** Bits that begin with the tokens of an edge and the next one, {@link packedToken} each; they have 20 bits at most. */
+// @ts-ignore: decorator
+@inline
+export function packedPair(tokens: usize, bits: u32, edge: u32): u64 {
+  const at = <u64>edge * bits;
+  return load<u64>(tokens + <usize>(at >> 3)) >> (at & 7);
 }
 
 /** Edge of `token` in a row, or NONE. `state` < STATES; any token. */

@@ -10,10 +10,9 @@ import {
   isEnd,
   endNumber,
   NONE,
-  packedRow,
+  packedPair,
+  packedRows,
   packedToken,
-  rowBegin,
-  rowEnd,
 } from "./levels";
 import { bit } from "./bits";
 import { rowMax, sumExp, widen } from "./softmax";
@@ -26,6 +25,12 @@ const ENDED: u32 = 4;
 
 const VOCAB: u32 = 0;
 const ALLOWED: u32 = 1;
+
+/** Forms of logits, beside plain f32. */
+const HALF: u32 = 1;
+const MARKED: u32 = 2;
+/** A NaN that no arithmetic makes: stands at both ends of marked rows until a model writes them. */
+const UNWRITTEN: u32 = 0x7fc5e1ea;
 
 /** Token code of the candidate "stop": after every token. */
 const STOP: u32 = 1 << 20;
@@ -124,16 +129,51 @@ function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): voi
 function scanPacked(level: usize, begin: u32, end: u32, filter: usize, logits: usize): void {
   const tokens = load<u32>(level, L.TOKENS);
   const first = load<u32>(level, L.TOKEN_MIN);
-  const width = load<u32>(level, L.TOKEN_COUNT);
+  const last = load<u32>(level, L.TOKEN_COUNT) - 1;
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
   logits += first << 2;
-  for (let edge = begin; edge < end; ++edge) {
-    const token = packedToken(tokens, bits, mask, edge);
-    if (token >= width) continue;
-    const x = load<f32>(logits + (token << 2));
-    if (x > limit && (filter == 0 || bit(filter, edge))) offer(x, first + token, edge);
+  let edge = begin;
+  let bound = f32x4.splat(limit);
+  // Four logits are gathered and compared at once. In damaged bytes tokens may be too large.
+  for (; end - edge > 3; edge += 4) {
+    const ab = packedPair(tokens, bits, edge);
+    const cd = packedPair(tokens, bits, edge + 2);
+    const a = min(<u32>ab & mask, last);
+    const b = min(<u32>(ab >> bits) & mask, last);
+    const c = min(<u32>cd & mask, last);
+    const d = min(<u32>(cd >> bits) & mask, last);
+    let x = v128.load32_splat(logits + (a << 2));
+    x = v128.load32_lane(logits + (b << 2), x, 1);
+    x = v128.load32_lane(logits + (c << 2), x, 2);
+    x = v128.load32_lane(logits + (d << 2), x, 3);
+    let hits: u32 = i32x4.bitmask(f32x4.gt(x, bound));
+    if (hits == 0) continue;
+    do {
+      scanEdge(tokens, bits, mask, edge + ctz<u32>(hits), first, last, filter, logits);
+      hits &= hits - 1;
+    } while (hits != 0);
+    bound = f32x4.splat(limit);
   }
+  for (; edge < end; ++edge) scanEdge(tokens, bits, mask, edge, first, last, filter, logits);
+}
+
+// @ts-ignore: decorator
+@inline
+function scanEdge(
+  tokens: usize,
+  bits: u32,
+  mask: u32,
+  edge: u32,
+  first: u32,
+  last: u32,
+  filter: usize,
+  logits: usize,
+): void {
+  const token = packedToken(tokens, bits, mask, edge);
+  if (token > last) return;
+  const x = load<f32>(logits + (token << 2));
+  if (x > limit && (filter == 0 || bit(filter, edge))) offer(x, first + token, edge);
 }
 
 /** Copies the logits of the allowed tokens of a row to `out`; returns their number. */
@@ -187,39 +227,26 @@ function endFilter(s: usize, batch: u32): usize {
   return filters == 0 ? 0 : load<u32>(filters + (batch << 3), 4);
 }
 
-/** Opens the selection and looks up all rows at once, so that their cache misses overlap. */
+/** Opens the selection and looks up all rows and their first tokens at once, so that their cache misses overlap. */
 function beginBatch(s: usize, batch: u32, perBatch: u32): void {
   open(load<u32>(s, L.BUFFER), load<u32>(s, L.BEAMS), load<u32>(s, L.BUFFER_SIZE));
   const level = load<u32>(s, L.LEVEL);
   if (level == 0 || load<u32>(level, L.BITMAP)) return;
-  const input = load<u32>(s, L.INPUT);
-  const stride = load<u32>(s, L.BEAM_STRIDE);
+  const states = load<u32>(s, L.INPUT) + L.BEAM_STATE * load<u32>(s, L.BEAM_STRIDE);
   const begins = load<u32>(s, L.ROW_BEGINS);
-  const ends = load<u32>(s, L.ROW_ENDS);
+  packedRows(level, states + ((batch * perBatch) << 2), perBatch, begins, load<u32>(s, L.ROW_ENDS));
   const touched = load<u32>(s, L.ROW_TOUCHED);
   const tokens = load<u32>(level, L.TOKENS);
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
-  for (let beam: u32 = 0; beam < perBatch; ++beam) {
-    const at = input + ((batch * perBatch + beam) << 2);
-    if (!(load<u32>(at + L.BEAM_STATUS * stride) & LIVE)) continue;
-    packedRow(level, load<u32>(at + L.BEAM_STATE * stride));
-    store<u32>(begins + (beam << 2), rowBegin);
-    // In damaged bytes a row may be as long as the level: then a step would take that long for every beam.
-    store<u32>(ends + (beam << 2), min(rowEnd, rowBegin + load<u32>(level, L.MAX_BRANCH)));
-  }
-  for (let beam: u32 = 0; beam < perBatch; ++beam) {
-    const at = input + ((batch * perBatch + beam) << 2);
-    if (!(load<u32>(at + L.BEAM_STATUS * stride) & LIVE)) continue;
-    const begin = load<u32>(begins + (beam << 2));
-    if (begin < load<u32>(level, L.EDGES)) {
-      store<u32>(touched + (beam << 2), packedToken(tokens, bits, mask, begin));
-    }
+  for (let i: u32 = 0; i < perBatch << 2; i += 4) {
+    const begin = min(load<u32>(begins + i), load<u32>(level, L.EDGES) - 1);
+    store<u32>(touched + i, packedToken(tokens, bits, mask, begin));
   }
 }
 
-/** Adds the candidates of one row; false if a logit is +infinity. */
-function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, half: u32): bool {
+/** Adds the candidates of one row; false if a logit is +infinity, or nobody has written the row. */
+function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, form: u32): bool {
   const stride = load<u32>(s, L.BEAM_STRIDE);
   const at = load<u32>(s, L.INPUT) + ((batch * perBatch + beam) << 2);
   const status = load<u32>(at + L.BEAM_STATUS * stride);
@@ -238,12 +265,16 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
   }
 
   const width = load<u32>(s, L.WIDTH);
-  if (half) {
+  if (form == HALF) {
     widen(logits, load<u32>(s, L.SCRATCH), width);
     logits = load<u32>(s, L.SCRATCH);
   }
   let largest = rowMax(logits, width);
   if (largest == Infinity) return false;
+  if (form == MARKED) {
+    const lastLogit = logits + ((width - 1) << 2);
+    if (load<u32>(logits) == UNWRITTEN || load<u32>(lastLogit) == UNWRITTEN) return false;
+  }
   if (largest > -Infinity) {
     const level = load<u32>(s, L.LEVEL);
     const state = load<u32>(at + L.BEAM_STATE * stride);
@@ -383,17 +414,18 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
 }
 
 /**
- * Consumes the logits of `rows` rows from row `first` on ([rows, WIDTH], f32 or f16). Returns NONE, or the
- * row in which a logit, or a score, is +infinity: then the step is void.
+ * Consumes the logits of `rows` rows from row `first` on ([rows, WIDTH]; `form`: f32, f16, or f32 in rows that were
+ * marked). Returns NONE, or the row in which a logit, or a score, is +infinity, or a mark still stands: then the step
+ * is void.
  */
-export function stepRows(s: usize, first: u32, rows: u32, logits: usize, half: u32): u32 {
+export function stepRows(s: usize, first: u32, rows: u32, logits: usize, form: u32): u32 {
   const perBatch = load<u32>(s, L.ROWS_PER_BATCH);
-  const rowBytes = load<u32>(s, L.WIDTH) << (half ? 1 : 2);
+  const rowBytes = load<u32>(s, L.WIDTH) << (form == HALF ? 1 : 2);
   for (let row = first; row < first + rows; ++row) {
     const batch = row / perBatch;
     const beam = row - batch * perBatch;
     if (beam == 0) beginBatch(s, batch, perBatch);
-    if (!stepRow(s, batch, perBatch, beam, logits, half)) return row;
+    if (!stepRow(s, batch, perBatch, beam, logits, form)) return row;
     if (beam == perBatch - 1) endBatch(s, batch, perBatch);
     logits += rowBytes;
   }

@@ -19,8 +19,15 @@ import { BEAM_FIELDS, SEARCH_FIELDS } from "./search_layout.ts";
 const WINDOW_BYTES = 2 ** 18;
 const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
 const CANDIDATE_BYTES = 16;
+/** What stepRows is told of the logits. */
+const FORMS = { float32: 0, float16: 1, marked: 2 } as const;
 /** A NaN that no arithmetic makes: marks the ends of rows that a model has yet to write. */
 const UNWRITTEN = 0x7fc5e1ea;
+/** Place of each field in the search record. */
+const FIELD = Object.fromEntries(SEARCH_FIELDS.map((field, i) => [field, i])) as Record<
+  typeof SEARCH_FIELDS[number],
+  number
+>;
 
 /** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
 export class WasmKernel implements Kernel {
@@ -119,7 +126,7 @@ class WasmSearch implements KernelSearch {
     for (let length = 0; length < inverses.length; length++) {
       inverses[length] = length === 0 ? 1 : length ** -shape.lengthPenalty;
     }
-    this.#set({
+    const fields: Partial<Record<keyof typeof FIELD, number>> = {
       BEAMS: M,
       WIDTH: W,
       MODE: MODES[shape.normalize],
@@ -140,7 +147,9 @@ class WasmSearch implements KernelSearch {
       ROW_TOUCHED: base + offsets.touched,
       INVERSES: base + offsets.inverses,
       FILTERS: filters ? this.#filters : 0,
-    });
+    };
+    const record = heap.u32(this.#record, SEARCH_FIELDS.length);
+    SEARCH_FIELDS.forEach((field, i) => record[i] = fields[field] ?? 0);
     const root = this.#view(this.#input);
     root.scores.fill(-Infinity).fill(0, 0, B);
     root.states.fill(NONE).fill(0, 0, B);
@@ -192,14 +201,15 @@ class WasmSearch implements KernelSearch {
     const rows = this.rows;
     const address = this.#addressOf(logits);
     if (address === undefined) checkLogits(logits, this.step, rows, rowWidth);
-    else if (address === this.#out) this.#checkWritten();
-    this.#set({
-      LEVEL: this.step < this.#maxLength ? this.#storage.table + this.step * LEVEL_RECORD_BYTES : 0,
-      STEP: this.step,
-      ROWS_PER_BATCH: this.step === 0 ? 1 : this.#shape.beamSize,
-      INPUT: this.#input,
-      OUTPUT: this.#output,
-    });
+    const isMarked = address === this.#out && this.#markedStep === this.step;
+    const { step } = this;
+    const { table } = this.#storage;
+    const record = heap.u32(this.#record, SEARCH_FIELDS.length);
+    record[FIELD.LEVEL] = step < this.#maxLength ? table + step * LEVEL_RECORD_BYTES : 0;
+    record[FIELD.STEP] = step;
+    record[FIELD.ROWS_PER_BATCH] = step === 0 ? 1 : this.#shape.beamSize;
+    record[FIELD.INPUT] = this.#input;
+    record[FIELD.OUTPUT] = this.#output;
     if (filters) {
       const addresses = heap.u32(this.#filters, filters.length * 2);
       for (let batch = 0; batch < filters.length; batch++) {
@@ -209,7 +219,7 @@ class WasmSearch implements KernelSearch {
       }
     }
     if (address === undefined) this.#stepThroughWindow(logits, rows);
-    else this.#stepRows(0, rows, address, false);
+    else this.#stepRows(0, rows, address, isMarked ? FORMS.marked : FORMS.float32);
     [this.#input, this.#output] = [this.#output, this.#input];
     this.step++;
   }
@@ -256,31 +266,11 @@ class WasmSearch implements KernelSearch {
     return isDetached && this.#markedStep === this.step ? this.#out : undefined;
   }
 
-  /** Makes sure that the model has filled the rows that count. */
-  #checkWritten(): void {
-    if (this.#markedStep !== this.step) return;
-    const { rowWidth } = this.#shape;
-    const words = this.#storage.heap.u32(this.#out!, this.rows * rowWidth);
-    const { status } = this.#view(this.#input);
-    for (let row = 0; row < this.rows; row++) {
-      const isShown = status[row] & (BEAM_LIVE | BEAM_STOPPABLE);
-      const first = row * rowWidth;
-      if (!isShown || words[first] !== UNWRITTEN && words[first + rowWidth - 1] !== UNWRITTEN) {
-        continue;
-      }
-      throw new ModelOutputError(
-        "unwritten-logits",
-        `Cannot search: at step ${this.step} the model has not written row ${row} of "input.out"; fill all ${rowWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
-        { step: this.step, row },
-      );
-    }
-  }
-
   /** Copies logits through a window of a few rows. */
   #stepThroughWindow(logits: Logits, rows: number): void {
     const { heap } = this.#storage;
     const { rowWidth } = this.#shape;
-    const isHalf = logits.BYTES_PER_ELEMENT === 2;
+    const form = logits.BYTES_PER_ELEMENT === 2 ? FORMS.float16 : FORMS.float32;
     // Sized in single-precision rows, so that it serves any later step as well.
     const windowRows = Math.max(1, Math.floor(WINDOW_BYTES / (rowWidth * 4)));
     this.#window ??= heap.allocate(windowRows * rowWidth * 4 + 128);
@@ -290,14 +280,21 @@ class WasmSearch implements KernelSearch {
       const count = Math.min(windowRows, rows - row);
       heap.u8(this.#window, count * rowBytes)
         .set(bits.subarray(row * rowBytes, (row + count) * rowBytes));
-      this.#stepRows(row, count, this.#window, isHalf);
+      this.#stepRows(row, count, this.#window, form);
     }
   }
 
-  #stepRows(first: number, rows: number, address: number, isHalf: boolean): void {
+  #stepRows(first: number, rows: number, address: number, form: number): void {
     const { exports } = this.#storage.heap;
-    const bad = exports.stepRows(this.#record, first, rows, address, Number(isHalf)) >>> 0;
+    const bad = exports.stepRows(this.#record, first, rows, address, form) >>> 0;
     if (bad === NONE) return;
+    if (form === FORMS.marked && this.#isUnwritten(bad)) {
+      throw new ModelOutputError(
+        "unwritten-logits",
+        `Cannot search: at step ${this.step} the model has not written row ${bad} of "input.out"; fill all ${this.#shape.rowWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
+        { step: this.step, row: bad },
+      );
+    }
     throw new ModelOutputError(
       "infinite-logit",
       `Cannot search: at step ${this.step} a logit of row ${bad} is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
@@ -305,12 +302,11 @@ class WasmSearch implements KernelSearch {
     );
   }
 
-  #set(fields: Partial<Record<typeof SEARCH_FIELDS[number], number>>): void {
-    const record = this.#storage.heap.u32(this.#record, SEARCH_FIELDS.length);
-    for (let i = 0; i < SEARCH_FIELDS.length; i++) {
-      const value = fields[SEARCH_FIELDS[i]];
-      if (value !== undefined) record[i] = value;
-    }
+  /** Whether a mark stands at an end of a row of `#out`. */
+  #isUnwritten(row: number): boolean {
+    const { rowWidth } = this.#shape;
+    const words = this.#storage.heap.u32(this.#out! + row * rowWidth * 4, rowWidth);
+    return words[0] === UNWRITTEN || words[rowWidth - 1] === UNWRITTEN;
   }
 
   #words(address: number): Uint32Array<ArrayBuffer> {
