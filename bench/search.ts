@@ -12,8 +12,6 @@ import { allowEverything } from "./unconstrained.ts";
 
 const REPEATS = 400;
 const BUDGET_US = 33;
-/** The published implementation (PyTorch), 10 M items, one core of a machine of this kind, measured at another time. */
-const PUBLISHED_US = 5200;
 
 const BENCH = "Search in WASM";
 
@@ -102,14 +100,6 @@ export async function benchSearch(): Promise<void> {
     const whole = 1000 * of(({ whole }) => whole);
     const budget = 1000 * (7 * lse + 8 * BUDGET_US / 1000) * 1.05;
     figure("whole search", whole, "µs", items === 1e7 ? budget : undefined);
-    if (items === 1e7) {
-      figure(
-        "whole search against the published PyTorch's 5.2 ms",
-        whole / PUBLISHED_US,
-        "×",
-        1 / 3,
-      );
-    }
     figure("against the unconstrained search", of((round) => round.unconstrained), "×", 1);
     figure(
       "against 0.1 M items",

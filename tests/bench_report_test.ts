@@ -15,6 +15,7 @@ import { fillBlocks, table, wrapped } from "../bench/report/markdown.ts";
 import {
   bytesPerItem,
   entropyPerItem,
+  missedPercent,
   paperBound,
   seriesOf,
   stepUs,
@@ -68,6 +69,8 @@ Deno.test("The full plan has the sizes of the paper", () => {
   assert.deepEqual(of("vocab", ({ vocabSize }) => vocabSize).slice(-1), [32768]);
   const branches = of("branch", ({ branch }) => branch);
   assert.deepEqual([branches[0], branches.at(-1)], [2, 2 ** 18]);
+  assert.deepEqual(of("sharp", ({ boost }) => boost), [0, 4, 8]);
+  assert.deepEqual(of("sharp", ({ rows }) => rows), [1e7]);
 });
 
 Deno.test("A quick run ends within five minutes if no point takes longer than it may", () => {
@@ -207,6 +210,22 @@ Deno.test("A table of points has what was measured, or why there is nothing", ()
   assert.match(lines[3], /trie of Maps .* 500 .* out of memory/);
   assert.match(tableOf(points, "items", bytesPerItem, "bytes"), /entropy .* 8\.\d+/);
   assert.deepEqual(seriesOf(points, "items", stepUs).map(({ data }) => data.length), [2, 1]);
+});
+
+Deno.test("What methods miss of a model that knows the set stands by its boost", () => {
+  const sharp = { experiment: "sharp", method: "ppvApproximate" } as const;
+  const points = [
+    result({ ...sharp, boost: 8 }, { ...measured(0.5), missed: 0.15 }),
+    result({ ...sharp, boost: 0 }, { ...measured(0.5), missed: 1 }),
+    result({ ...sharp, boost: 0, method: "espalier" }, measured(0.1)),
+  ];
+  const lines = tableOf(points, "sharp", missedPercent, "%").split("\n");
+  assert.match(lines[0], /boost of allowed tokens = 0 .* = 8 /);
+  assert.match(lines[3], /PPV, top 50 .* 100 .* 15 /);
+  const { markdown, plots } = reportOf({ points, records: [] });
+  assert.ok(markdown.includes("Best beams missed against what the model knows"));
+  const plot = Object.values(plots).find(({ title }) => /^Whole step/.test(title));
+  assert.deepEqual([plot?.xBase, plot?.series[0].data], [undefined, [[0, 500], [8, 500]]]);
 });
 
 Deno.test("Blocks of the README take the newest figures, and miss none that a bench should have", () => {

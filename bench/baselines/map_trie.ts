@@ -65,6 +65,7 @@ export async function mapTrie(set: SequenceSet): Promise<Method> {
     name,
     exact: true,
     byteLength,
+    isOnHeap: true,
     begin: (shape) => new JsSearch(trie, shape),
     [Symbol.dispose]: () => root.clear(),
   };

@@ -22,8 +22,10 @@ export interface Method extends Disposable {
   readonly name: string;
   /** False where sequences outside the set may come out, or sequences of it are missed. */
   readonly exact: boolean;
-  /** Bytes that a search looks things up in, logits and scratch left out. */
+  /** Bytes that a search looks things up in, logits and scratch left out; computed where `isOnHeap`. */
   readonly byteLength: number;
+  /** Made of objects of JavaScript, so that what it takes can only be measured. */
+  readonly isOnHeap?: boolean;
   begin(shape: MethodShape): MethodSearch;
 }
 

@@ -53,6 +53,7 @@ export async function npmTrie(set: SequenceSet): Promise<Method> {
     name,
     exact: true,
     byteLength,
+    isOnHeap: true,
     begin: (shape) => new JsSearch(trie, shape),
     [Symbol.dispose]: () => root.chars.clear(),
   };

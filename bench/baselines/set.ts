@@ -50,6 +50,17 @@ export function hasPrefix(set: SequenceSet, prefix: ArrayLike<number>): boolean 
   return row < set.rows && compare(set, row, prefix) === 0;
 }
 
+/** Tokens that may follow a prefix, ascending. Reads all sequences that begin with it. */
+export function allowedTokens(set: SequenceSet, prefix: ArrayLike<number>): number[] {
+  const { data, rows, length } = set;
+  const tokens: number[] = [];
+  for (let row = lowerBound(set, prefix); row < rows && compare(set, row, prefix) === 0; row++) {
+    const token = data[row * length + prefix.length];
+    if (token !== tokens[tokens.length - 1]) tokens.push(token);
+  }
+  return tokens;
+}
+
 /** Live beams that no sequence of the set begins with: what an inexact method lets through. */
 export function countOutside(
   set: SequenceSet,

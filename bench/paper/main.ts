@@ -1,6 +1,6 @@
 /**
- * The paper's experiments: milliseconds per step and bytes per item, method by method, against |C|, V and the branch
- * factor. Every finished point is in the results file at once; a rerun skips it.
+ * The paper's experiments: milliseconds per step and bytes per item, method by method, against |C|, V, the branch
+ * factor, and what the model knows of the set. Every finished point is in the results file at once; a rerun skips it.
  *
  * deno task bench:paper [--quick] [--out FILE] [--fresh] [--json] [--gpu | --software-gpu] [--methods a,b] [--experiments a,b]
  */
@@ -60,9 +60,11 @@ async function hasGpu(): Promise<boolean> {
 }
 
 /** "items |C| = 1e6, V = 2048: espalier". */
-function nameOf({ experiment, method, rows, vocabSize, branch }: Point): string {
+function nameOf({ experiment, method, rows, vocabSize, branch, boost }: Point): string {
   const children = branch === undefined ? "" : `, branch factor ${branch}`;
-  return `${experiment} |C| = ${rows.toExponential()}, V = ${vocabSize}${children}: ${method}`;
+  const known = boost === undefined ? "" : `, boost ${boost}`;
+  const set = `|C| = ${rows.toExponential()}, V = ${vocabSize}`;
+  return `${experiment} ${set}${children}${known}: ${method}`;
 }
 
 function shown(outcome: Measured | Failed): string {

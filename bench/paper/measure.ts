@@ -1,10 +1,12 @@
 /** Measures one point, in a process of its own. Argument: the point and its caps as JSON. Prints the outcome. */
+import { heldBytes, heldSince } from "../baselines/js_heap.ts";
 import { branchSet, randomSet } from "../baselines/random_set.ts";
 import { countOutside } from "../baselines/set.ts";
-import type { SequenceSet } from "../baselines/method.ts";
+import type { Method, SequenceSet } from "../baselines/method.ts";
 import { EspalierError } from "../../src/errors.ts";
 import { peakMemory } from "../peak_memory.ts";
-import { methodOf } from "./methods.ts";
+import { knownLogits } from "./knowing_model.ts";
+import { makerOf, methodOf } from "./methods.ts";
 import type { Caps, Point } from "./plan.ts";
 import type { Failed, Measured } from "./results.ts";
 import { liveRows, logitsOf, logSumExps, missedShare, search, spread, sum } from "./search.ts";
@@ -18,29 +20,42 @@ function setOf({ rows, length, vocabSize, branch }: Point): SequenceSet {
     : branchSet(rows, { length, vocabSize, branch });
 }
 
+/** What a model says at each step of a search of a method. */
+function modelOf(point: Point, set: SequenceSet): (method: Method) => Float32Array<ArrayBuffer>[] {
+  if (point.boost !== undefined) return (method) => knownLogits(method, set, point);
+  const logits = logitsOf(point);
+  return () => logits;
+}
+
 async function onWasm(point: Point, caps: Caps): Promise<Measured> {
   const { method: name, length, beamSize } = point;
   if (name === "webgpu") throw new TypeError("Expected a method on the CPU, found webgpu");
   const set = setOf(point);
+  const make = await makerOf(name);
+  const before = heldBytes();
   const built = performance.now();
-  using method = await methodOf(name, set);
+  using method = await make(set);
   const buildMs = performance.now() - built;
-  const logits = logitsOf(point);
+  const grown = method.isOnHeap ? heldSince(before) : undefined;
+  const model = modelOf(point, set);
+  const logits = model(method);
   const { beams } = search(method, point, logits);
   const peakBytes = peakMemory();
   // Ours beside it, in turns: machines change their pace.
   const ours = name === "espalier" ? undefined : await methodOf("espalier", set);
-  const oursFirst = ours && search(ours, point, logits).beams;
+  const logitsOfOurs = ours ? model(ours) : [];
+  const oursFirst = ours && search(ours, point, logitsOfOurs).beams;
   // Rows that are dead cost no log-sum-exp.
   const sumUp = await logSumExps(point, liveRows(method, point, logits), logits);
-  const sumUpOurs = ours && await logSumExps(point, liveRows(ours, point, logits), logits);
+  const sumUpOurs = ours &&
+    await logSumExps(point, liveRows(ours, point, logitsOfOurs), logitsOfOurs);
   const rounds: Round[] = [];
   const began = performance.now();
   const isWithin = (share: number) =>
     performance.now() - began < 1000 * share * caps.measureSeconds;
   const timeOurs = () => {
     if (!ours || !sumUpOurs) return undefined;
-    const { milliseconds } = search(ours, point, logits);
+    const { milliseconds } = search(ours, point, logitsOfOurs);
     return { step: milliseconds, sums: sumUpOurs() };
   };
   // Code that has just been compiled is slow: what is measured first does not count.
@@ -57,7 +72,7 @@ async function onWasm(point: Point, caps: Caps): Promise<Measured> {
   return {
     step: each(({ step }) => step, length),
     constraint: each(({ step, sums }) => step - sums, length),
-    byteLength: method.byteLength,
+    byteLength: grown ?? method.byteLength,
     buildMs,
     peakBytes,
     setBytes: set.data.byteLength,
@@ -93,12 +108,12 @@ async function onGpu(point: Point, { repeats }: Caps): Promise<Measured> {
     requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
   });
   const set = setOf(point);
-  const logits = logitsOf(point);
-  const { milliseconds, sequences } = await timeGpuSearches(set, device, point, logits, repeats);
-  const peakBytes = peakMemory();
   const built = performance.now();
   using ours = await espalier(set);
   const buildMs = performance.now() - built;
+  const logits = modelOf(point, set)(ours);
+  const { milliseconds, sequences } = await timeGpuSearches(set, device, point, logits, repeats);
+  const peakBytes = peakMemory();
   const { beams } = search(ours, point, logits);
   const wasm = Array.from({ length: 2 * repeats }, () => search(ours, point, logits).milliseconds)
     .slice(repeats);

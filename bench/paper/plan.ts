@@ -15,7 +15,7 @@ export const METHODS = [
 ] as const;
 export type MethodName = typeof METHODS[number];
 
-export const EXPERIMENTS = ["items", "vocab", "branch"] as const;
+export const EXPERIMENTS = ["items", "vocab", "branch", "sharp"] as const;
 export type Experiment = typeof EXPERIMENTS[number];
 export type Effort = "quick" | "full";
 
@@ -28,6 +28,11 @@ export interface Point {
   readonly vocabSize: number;
   /** Children of each state of the last level; undefined where the set is uniform. */
   readonly branch?: number;
+  /**
+   * What a model that knows the set adds to the logits of tokens that may follow. Logits are then those of the
+   * prefix of a row; undefined where they are those of its place.
+   */
+  readonly boost?: number;
   readonly batchSize: number;
   readonly beamSize: number;
   readonly effort: Effort;
@@ -47,11 +52,13 @@ const SIZES = {
     items: [1e5, 1e6],
     vocab: { rows: 1e5, sizes: [256, 8192] },
     branch: { rows: 1e5, factors: [2, 256, 16384] },
+    sharp: { rows: 1e5, boosts: [0, 4, 8] },
   },
   full: {
     items: [1e5, 1e6, 1e7, 2e7, 1e8],
     vocab: { rows: 1e7, sizes: [256, 8192, 32768] },
     branch: { rows: 1e6, factors: [1, 4, 7, 9, 11, 14, 16, 18].map((exponent) => 2 ** exponent) },
+    sharp: { rows: 1e7, boosts: [0, 4, 8] },
   },
 };
 
@@ -65,7 +72,7 @@ const V = 2048;
  * @param hasGpu whether `webgpu` is among the methods.
  */
 export function plan(effort: Effort, hasGpu: boolean): Point[] {
-  const { items, vocab, branch } = SIZES[effort];
+  const { items, vocab, branch, sharp } = SIZES[effort];
   const sets = [
     ...items.map((rows) => ({ experiment: "items" as const, rows, vocabSize: V })),
     ...vocab.sizes.map((vocabSize) => ({
@@ -78,6 +85,12 @@ export function plan(effort: Effort, hasGpu: boolean): Point[] {
       rows: branch.rows,
       vocabSize: Math.max(V, factor),
       branch: factor,
+    })),
+    ...sharp.boosts.map((boost) => ({
+      experiment: "sharp" as const,
+      rows: sharp.rows,
+      vocabSize: V,
+      boost,
     })),
   ];
   const methods = METHODS.filter((method) => hasGpu || method !== "webgpu");

@@ -15,7 +15,7 @@ export interface Measured {
   readonly step: Spread;
   /** What it takes beyond one log-sum-exp in WASM over its live rows, round by round; not known on a GPU. */
   readonly constraint?: Spread;
-  /** Bytes that a search looks things up in. */
+  /** Bytes that a search looks things up in: the growth of the heap where those are objects. */
   readonly byteLength: number;
   readonly buildMs: number;
   /** Peak of the process after building and one search, bytes, the set included, and the set. */

@@ -1,4 +1,5 @@
 /** Runs a point in a process of its own, and ends it when it takes too long or too much memory. */
+import { heapFlags } from "../baselines/js_heap.ts";
 import type { Caps, Point } from "./plan.ts";
 import type { Failed, Measured } from "./results.ts";
 
@@ -11,14 +12,13 @@ export async function runPoint(
   caps: Caps,
   signal?: AbortSignal,
 ): Promise<Measured | Failed> {
-  const heap = Math.floor(caps.bytes / 2 ** 20);
   const child = new Deno.Command(Deno.execPath(), {
     args: [
       "run",
       "-A",
       "--quiet",
       "--no-check",
-      `--v8-flags=--max-old-space-size=${heap}`,
+      heapFlags(caps.bytes),
       new URL("./measure.ts", import.meta.url).pathname,
       JSON.stringify({ point, caps }),
     ],

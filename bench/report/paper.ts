@@ -30,6 +30,7 @@ export const AXES: Record<Experiment, { name: string; of: (point: Point) => numb
   items: { name: "|C|", of: ({ rows }) => rows },
   vocab: { name: "V", of: ({ vocabSize }) => vocabSize },
   branch: { name: "branch factor", of: ({ branch }) => branch ?? 0 },
+  sharp: { name: "boost of allowed tokens", of: ({ boost }) => boost ?? 0 },
 };
 
 /** A line of a plot: x and y ascending in x. */
@@ -43,8 +44,8 @@ export interface Series {
 export interface Plot {
   readonly title: string;
   readonly xName: string;
-  /** 10, or 2 where the values are powers of two. */
-  readonly xBase: 2 | 10;
+  /** 10, or 2 where the values are powers of two; undefined where the axis is linear, and has a zero. */
+  readonly xBase?: 2 | 10;
   readonly yName: string;
   readonly yTick: (value: number) => string;
   readonly series: readonly Series[];
@@ -60,6 +61,10 @@ export const constraintUs: Value = ({ constraint }) =>
   constraint && 1000 * constraint.median >= LEAST_US ? 1000 * constraint.median : undefined;
 export const bytesPerItem: Value = ({ byteLength }, { rows }) => byteLength / rows;
 export const ratio: Value = (measured) => measured.ratio;
+export const missedPercent: Value = ({ missed }) => missed === undefined ? missed : 100 * missed;
+export const invalidPercent: Value = ({ invalid }) => 100 * invalid;
+/** Values that speak for themselves whatever a method misses. */
+const UNMARKED = new Set([bytesPerItem, missedPercent, invalidPercent]);
 
 /** Bytes per item that the paper gives as its bound: d = 2, K1 = 12, K2 = 4. */
 export function paperBound({ rows, vocabSize, length }: Point, d = 2): number {
@@ -136,7 +141,7 @@ export function tableOf(
       if (!result) return "";
       if (!("step" in result.outcome)) return reasonShown(result.outcome.reason);
       const shown = value(result.outcome, result.point);
-      const mark = value !== bytesPerItem && isUnsound(result.outcome) ? MARK : "";
+      const mark = !UNMARKED.has(value) && isUnsound(result.outcome) ? MARK : "";
       if (value === constraintUs) return `${beside(result.outcome)}${mark}`;
       return shown === undefined ? "" : `${figure(shown)}${mark}`;
     }),

@@ -1,4 +1,4 @@
-/** A plot as SVG: lines over logarithmic axes, named at their ends, readable on light and on dark pages. */
+/** A plot as SVG: lines over axes that are mostly logarithmic, named at their ends, readable on light and on dark pages. */
 // deno-lint-ignore no-import-prefix -- this folder has a lock file of its own
 import * as echarts from "npm:echarts@6.1.0";
 import { type Plot, superscript } from "./paper.ts";
@@ -19,8 +19,8 @@ const OTHERS = [
   "#7a7f87",
 ];
 
-function xTick(value: number, base: 2 | 10): string {
-  if (base === 2 && value < 1e4) return String(value);
+function xTick(value: number, base: 2 | 10 | undefined): string {
+  if (!base || base === 2 && value < 1e4) return String(value);
   return `${base}${superscript(String(Math.round(Math.log(value) / Math.log(base))))}`;
 }
 
@@ -45,7 +45,7 @@ export function svgOf({ title, xName, xBase, yName, yTick, series }: Plot): stri
       ...axis,
       name: xName,
       nameGap: 32,
-      logBase: xBase,
+      ...xBase ? { logBase: xBase } : { type: "value" },
       min: Math.min(...xs),
       max: Math.max(...xs),
       axisLabel: { color: INK, formatter: (value: number) => xTick(value, xBase) },

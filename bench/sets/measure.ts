@@ -1,12 +1,11 @@
 /** Searches, masks and filters over an index of strings; run by bench/sets/main.ts. Argument: the file. Prints JSON. */
 import { ConstraintIndex, createDecoder, type ItemFilter } from "../../mod.ts";
 import { median, random } from "../support.ts";
+import { type Figure, MASKED, MASKED_ROWS, MASKS, prefixesOf, randomLogits } from "./rows.ts";
 
 const SHAPES = [{ batchSize: 1, beamSize: 20 }, { batchSize: 2, beamSize: 70 }];
 const SHARES = [0.01, 0.1];
 const REPEATS = 9;
-const MASKS = 200;
-const MASKED_ROWS = 20;
 /** Logits of a step begin so far behind those of the step before. */
 const STEP_SHIFT = 4099;
 
@@ -14,9 +13,8 @@ using index = await ConstraintIndex.open((await Deno.open(Deno.args[0])).readabl
 using decoder = await createDecoder(index, { backend: "wasm" });
 const V = index.vocabSize;
 const most = Math.max(...SHAPES.map(({ batchSize, beamSize }) => batchSize * beamSize));
-const pool = new Float32Array(most * V + (index.maxLength + 1) * STEP_SHIFT);
-const next = random(7);
-for (let i = 0; i < pool.length; i++) pool[i] = (next() >>> 8) * 2 ** -21 - 4;
+const pool = randomLogits(most * V + (index.maxLength + 1) * STEP_SHIFT);
+const next = random(9);
 
 /** Milliseconds of a search, without the time in which the model writes its logits; and its steps. */
 async function search(shape: { batchSize: number; beamSize: number }, filter?: ItemFilter) {
@@ -41,7 +39,7 @@ function randomBits(share: number): Uint8Array {
   return bits;
 }
 
-const figures: { name: string; value: number; unit: string; atMost?: number }[] = [];
+const figures: Figure[] = [];
 const add = (name: string, value: number, unit: string) => figures.push({ name, value, unit });
 
 /** Adds what a search takes; the steps tell how far it goes: rows that have ended cost nothing. */
@@ -73,15 +71,13 @@ for (const share of SHARES) {
 }
 
 const logits = new Float32Array(MASKED_ROWS * V);
+const nextPrefixes = prefixesOf(index);
 const times = Array.from({ length: MASKS }, () => {
-  const prefixes = Array.from({ length: MASKED_ROWS }, () => {
-    const sequence = index.sequenceAt(next() % index.size);
-    return sequence.subarray(0, next() % sequence.length);
-  });
+  const prefixes = nextPrefixes();
   logits.set(pool.subarray(0, logits.length));
   const start = performance.now();
   decoder.maskLogits(logits, prefixes);
   return performance.now() - start;
 });
-add(`mask of ${MASKED_ROWS} rows behind random prefixes`, median(times), "ms");
+add(MASKED, median(times), "ms");
 console.log(JSON.stringify(figures));
