@@ -203,22 +203,24 @@ for (const [name, set] of Object.entries(SETS)) {
 Deno.test("approximate PPV: the best tokens of each beam, then the set", async () => {
   let steps = 0;
   for (const set of [SETS["dense, two levels"], SETS.random, SETS["wide branches"]]) {
-    for (const cut of [10, 50]) {
+    for (const cut of [1, 10, 50, 129]) {
       using method = await ppv(set, { cut });
       assert.equal(method.exact, false);
       const shape = { batchSize: 3, beamSize: 7 };
-      const logits = Array.from(
-        { length: set.length },
-        (_, d) => logitsOf(set, shape, d, "smooth"),
-      );
-      const found = run(method, shape, logits);
-      oracle(set, shape, logits, cut).forEach((chosen, d) => {
-        assertSame(found[d], laidOut(chosen, shape.beamSize, d + 1), `top ${cut}, step ${d}`);
-        steps++;
-      });
+      for (
+        const rule of ["smooth", "holes", "shifted", "coarse", "coarseHoles", "equal"] as const
+      ) {
+        const logits = Array.from({ length: set.length }, (_, d) => logitsOf(set, shape, d, rule));
+        const found = run(method, shape, logits);
+        oracle(set, shape, logits, cut).forEach((chosen, d) => {
+          const what = `top ${cut}, ${rule}, step ${d}`;
+          assertSame(found[d], laidOut(chosen, shape.beamSize, d + 1), what);
+          steps++;
+        });
+      }
     }
   }
-  assert.ok(steps >= 12, `Only ${steps} steps could be compared`);
+  assert.ok(steps >= 150, `Only ${steps} steps could be compared`);
 });
 
 Deno.test("hash bitmap: every sequence of the set can come out", async () => {

@@ -39,7 +39,7 @@ function scanDense(row: usize, words: u32, logits: usize): void {
     let word = load<u32>(row + (j << 2));
     if (word == 0) continue;
     const x = logits + (j << 7);
-    word &= above(x, bound);
+    word &= above(x, bound, true);
     if (word == 0) continue;
     do {
       const token = ctz<u32>(word);

@@ -1,22 +1,20 @@
 // Parallel prefix verification: binary search over the sorted sequences for every token of every beam, or for its
 // best few. A beam's state is the range of rows that begin with its prefix. Rows are kept by column: a step
 // compares one column.
-import { enter, leave } from "../module/select";
 import {
-  above,
   beginBatch,
-  beginPlain,
   beginRow,
   endBatch,
   inputOf,
+  isLive,
   limit,
   logitsOf,
   offer,
   outputOf,
   rowsOf,
   Search,
-  tokenOf,
 } from "./search";
+import { best } from "./top";
 
 /** First row of [low, high) whose token is not below `token`. */
 function lowerBound<T>(column: usize, low: u32, high: u32, token: u32): u32 {
@@ -29,6 +27,17 @@ function lowerBound<T>(column: usize, low: u32, high: u32, token: u32): u32 {
     size -= half;
   }
   return at + u32(<u32>load<T>(column + <usize>at * sizeof<T>()) < token);
+}
+
+/** Doubled from 1 on until so many rows from `low` on end with one that is not below `token`, or with the last. */
+// @ts-ignore: decorator
+@inline
+function reach<T>(column: usize, low: u32, high: u32, token: u32): u32 {
+  let size: u32 = 1;
+  while (
+    size < high - low && <u32>load<T>(column + <usize>(low + size - 1) * sizeof<T>()) < token
+  ) size <<= 1;
+  return min(size, high - low);
 }
 
 /** Offers a token if it is the one of a row. */
@@ -47,12 +56,7 @@ function verify<T>(column: usize, row: u32, high: u32, token: u32, logits: usize
 function scanAll<T>(column: usize, low: u32, high: u32, vocab: u32, logits: usize): void {
   let token: u32 = 0;
   for (; token + 4 <= vocab; token += 4) {
-    let size: u32 = 1;
-    while (
-      size < high - low &&
-      <u32>load<T>(column + <usize>(low + size - 1) * sizeof<T>()) < token + 3
-    ) size <<= 1;
-    size = min(size, high - low);
+    let size = reach<T>(column, low, high, token + 3);
     let a = column + <usize>low * sizeof<T>();
     let b = a;
     let c = a;
@@ -82,42 +86,35 @@ function scanAll<T>(column: usize, low: u32, high: u32, vocab: u32, logits: usiz
   }
 }
 
-/** The best `cut` logits of a row, sorted, in the row buffer; returns how many there are. */
-function best(s: Search, logits: usize, cut: u32): u32 {
-  enter(s.rowBuffer, cut, s.rowBufferSize);
-  beginPlain();
-  const vocab = s.vocab;
-  for (let first: u32 = 0; first < vocab; first += 32) {
-    let word = above(logits + (first << 2), f32x4.splat(limit));
-    if (first + 32 > vocab) word &= (1 << (vocab - first)) - 1;
-    while (word != 0) {
-      const token = first + ctz<u32>(word);
-      word &= word - 1;
-      offer(load<f32>(logits + (token << 2)), token, 0);
-    }
+/** Reads the first row of every beam's range, so that their cache misses overlap. */
+function readAhead<T>(s: Search, step: u32, batch: u32, column: usize): void {
+  for (let beam: u32 = 0; beam < s.beams; ++beam) {
+    const input = inputOf(s, step, batch, beam);
+    if (!isLive(s, input)) continue;
+    // Kept where nobody reads it.
+    const row = load<u32>(s.states + input);
+    store<u32>(s.begins + (beam << 2), <u32>load<T>(column + <usize>row * sizeof<T>()));
   }
-  return leave();
 }
 
 function step<T>(s: Search, step: u32, column: usize, rows: u32, cut: u32): void {
   const beams = rowsOf(s, step);
   for (let batch: u32 = 0; batch < s.batches; ++batch) {
     beginBatch(s);
+    if (step > 0) readAhead<T>(s, step, batch, column);
     for (let beam: u32 = 0; beam < beams; ++beam) {
       const input = inputOf(s, step, batch, beam);
       const logits = logitsOf(s, step, batch, beam);
       const low = step == 0 ? 0 : load<u32>(s.states + input);
       const high = step == 0 ? rows : load<u32>(s.ends + input);
+      if (!beginRow(s, input, beam, logits)) continue;
       if (cut == 0) {
-        if (beginRow(s, input, beam, logits)) scanAll<T>(column, low, high, s.vocab, logits);
+        scanAll<T>(column, low, high, s.vocab, logits);
         continue;
       }
-      // Before the row is begun: a selection within it has scores of its own.
-      const count = load<f32>(s.scores + input) > -Infinity ? best(s, logits, cut) : 0;
-      if (!beginRow(s, input, beam, logits)) continue;
+      const count = best(s, logits, cut);
       for (let i: u32 = 0; i < count; ++i) {
-        const token = tokenOf(load<u64>(s.rowBuffer + (i << 4)));
-        if (!(load<f32>(logits + (token << 2)) > limit)) break;
+        const token = load<u32>(s.rowBuffer + (i << 2));
         verify<T>(column, lowerBound<T>(column, low, high, token), high, token, logits);
       }
     }
@@ -129,7 +126,8 @@ function step<T>(s: Search, step: u32, column: usize, rows: u32, cut: u32): void
       const high = step == 0 ? rows : load<u32>(s.ends + parent);
       const token = load<u32>(s.tokens + history + (i << 2));
       const low = load<u32>(s.states + output + (i << 2));
-      store<u32>(s.ends + output + (i << 2), lowerBound<T>(column, low, high, token + 1));
+      const size = reach<T>(column, low, high, token + 1);
+      store<u32>(s.ends + output + (i << 2), lowerBound<T>(column, low, low + size, token + 1));
     }
   }
 }

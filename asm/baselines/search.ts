@@ -35,7 +35,8 @@ export class Search {
 export const NONE: u32 = 0xffffffff;
 
 // The row at hand: a logit x gives the score (x - shift) + base.
-let shift: f32 = 0;
+/** Its largest logit. */
+export let shift: f32 = 0;
 let base: f32 = 0;
 let parentCode: u32 = 0;
 /** Logits that do not exceed this cannot win. */
@@ -83,14 +84,6 @@ export function beginRow(s: Search, input: usize, beam: u32, logits: usize): boo
   return true;
 }
 
-/** Makes plain logits the scores of the row at hand, for a selection within it. */
-export function beginPlain(): void {
-  shift = 0;
-  base = 0;
-  parentCode = 0;
-  updateLimit();
-}
-
 /** Key of a candidate: higher score first, then lower parent, then lower token. */
 function makeKey(score: f32, code: u32): u64 {
   let bits = reinterpret<u32>(score + 0.0); // no negative zero
@@ -121,10 +114,10 @@ export function offer(x: f32, token: u32, payload: u32): void {
   if (key > bar && push(key, payload, score)) updateLimit();
 }
 
-/** Which of the 32 logits from an address on exceed a bound. */
+/** Which of the 32 logits from an address on exceed a bound; `isRare` if there is mostly none. */
 // @ts-ignore: decorator
 @inline
-export function above(x: usize, bound: v128): u32 {
+export function above(x: usize, bound: v128, isRare: bool): u32 {
   const ab = i16x8.narrow_i32x4_s(
     f32x4.gt(v128.load(x), bound),
     f32x4.gt(v128.load(x, 16), bound),
@@ -141,7 +134,7 @@ export function above(x: usize, bound: v128): u32 {
     f32x4.gt(v128.load(x, 96), bound),
     f32x4.gt(v128.load(x, 112), bound),
   );
-  if (!v128.any_true(v128.or(v128.or(ab, cd), v128.or(ef, gh)))) return 0;
+  if (isRare && !v128.any_true(v128.or(v128.or(ab, cd), v128.or(ef, gh)))) return 0;
   return i8x16.bitmask(i8x16.narrow_i16x8_s(ab, cd)) |
     (i8x16.bitmask(i8x16.narrow_i16x8_s(ef, gh)) << 16);
 }
