@@ -3,8 +3,11 @@ import { StorageError, typeError } from "../errors.ts";
 import { safeCause } from "./redact.ts";
 import type { Part } from "./stored_object.ts";
 
-/** Bytes that a byte stream is asked for at a time. */
+/** Bytes that a byte stream is asked for at a time: at first, and when it has brought so many times as much. */
 const READ_BYTES = 2 ** 18;
+const MOST_BYTES = 2 ** 20;
+/** A stream that is cut takes what it was asked for with it: at most this share of what it has brought. */
+const LOST_SHARE = 1 / 8;
 /** A stream that brings what is asked for in this time is asked for more at once. */
 const QUICK_MS = 4;
 
@@ -199,6 +202,7 @@ function openReader(
   reader.closed.then(() => setTimeout(() => end?.()), () => {});
   // One buffer, over and over: no garbage as large as the object piles up.
   let buffer = new ArrayBuffer(READ_BYTES);
+  let brought = 0;
   // Every answer costs a turn of the event loop: a fast stream need not give one for every packet.
   let quick = 1;
   const next = (most: number) =>
@@ -208,9 +212,12 @@ function openReader(
       // Not more than there will be, or the end would come in place of the rest. Platforms that do not know
       // `min` answer with what there is.
       const options = { min: Math.min(quick, most) };
+      if (quick > buffer.byteLength) buffer = new ArrayBuffer(MOST_BYTES);
       reader.read(new Uint8Array(buffer), options).then(({ done, value }) => {
         if (value) buffer = value.buffer;
-        quick = performance.now() - start < QUICK_MS ? Math.min(4 * quick, READ_BYTES) : 1;
+        brought += value?.length ?? 0;
+        const atMost = Math.min(Math.max(READ_BYTES, LOST_SHARE * brought), MOST_BYTES);
+        quick = performance.now() - start < QUICK_MS ? Math.min(4 * quick, atMost) : 1;
         resolve(done && !value?.length ? undefined : value);
       }, reject);
     });
