@@ -68,12 +68,12 @@ function scoresOf({ scores, sequences }: Found, batch: number): Map<string, numb
   }));
 }
 
-/** Keeps this process on one core, the last that it may use, and tells which; undefined where there is no taskset. */
+/** Keeps this process, all its threads, on one core, the last that it may use, and tells which; undefined where there is no taskset. */
 async function keepToOneCore(): Promise<number | undefined> {
   if (Deno.build.os !== "linux") return undefined;
   const status = await Deno.readTextFile("/proc/self/status");
   const core = Number(status.match(/Cpus_allowed_list:.*?(\d+)\n/)?.[1]);
-  const args = ["-cp", String(core), String(Deno.pid)];
+  const args = ["-acp", String(core), String(Deno.pid)];
   try {
     const { success } = await new Deno.Command("taskset", { args, stdout: "null" }).output();
     return success ? core : undefined;

@@ -74,11 +74,14 @@ export async function startPublished(
       return await answer();
     };
     return {
-      index: await answer(),
+      index: await answer().catch(async (error) => {
+        await requests.close().catch(() => {}); // which ends it
+        throw error;
+      }),
       time: (selection) => ask(`time ${selection}`),
       result: (selection) => ask(`result ${selection}`),
       async [Symbol.asyncDispose]() {
-        await requests.close();
+        await requests.close().catch(() => {}); // it may have ended
         await lines.return(undefined);
         await child.status;
       },

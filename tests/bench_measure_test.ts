@@ -7,7 +7,9 @@ import { ppv } from "../bench/baselines/ppv.ts";
 import { randomSet } from "../bench/baselines/random_set.ts";
 import { allowedTokens, countOutside } from "../bench/baselines/set.ts";
 import { knownLogits } from "../bench/paper/knowing_model.ts";
+import { oddOnes } from "../bench/paper/odd.ts";
 import { type Caps, plan, type Point } from "../bench/paper/plan.ts";
+import type { Result } from "../bench/paper/results.ts";
 import { runPoint } from "../bench/paper/run_point.ts";
 import { missedShare, search } from "../bench/paper/search.ts";
 import { maskByTrie, trieOf } from "../bench/peers/map_trie.ts";
@@ -79,6 +81,27 @@ Deno.test("exact methods meet the same model; those that look at the best logits
     return missedShare(wanted, beamsOf(top), point);
   });
   assert.ok(missed[0] > 0.9 && missed[1] < 0.6, `Missed ${missed}`);
+});
+
+Deno.test("points in which ours took much longer than beside another method on the set are odd", () => {
+  const origin = { machine: "", deno: "", code: "", date: "" };
+  const result = (method: Point["method"], ours: number | undefined, boost: number): Result => {
+    const own = method === "espalier" ? ours! : 5;
+    const step = { median: own, p10: own, p90: own };
+    const rest = { byteLength: 1, buildMs: 1, peakBytes: 1, setBytes: 1, repeats: 1, load: 0 };
+    const beside = ours === undefined ? {} : { ours: { step: ours, constraint: 0 } };
+    const outcome = { ...rest, step, exact: true, invalid: 0, ...beside };
+    return { point: { ...pointOf(boost), method }, origin, outcome };
+  };
+  const usual = [result("flatTrie", 1, 0), result("mapTrie", 1.1, 0), result("npmTrie", 1.2, 0)];
+  assert.deepEqual(
+    oddOnes([...usual, result("espalier", 1, 0), result("webgpu", undefined, 0)]),
+    [],
+  );
+  const odd = [result("espalier", 1.5, 0), result("ppvExact", 1.3, 0)];
+  assert.deepEqual(oddOnes([...usual, ...odd]), odd);
+  // Another set is another matter.
+  assert.deepEqual(oddOnes([...usual, result("ppvExact", 3, 4), result("mapTrie", 3.1, 4)]), []);
 });
 
 Deno.test("the memory of tries of objects is what the heap grows by, without the set", async () => {

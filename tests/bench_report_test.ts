@@ -48,12 +48,15 @@ const result = (change: Partial<Point>, outcome: Result["outcome"], origin = FRO
   outcome,
 });
 
-Deno.test("The plan has every method at every set, each point once", () => {
+Deno.test("The plan has every method at every set but WebGPU at logits laid out for others, each point once", () => {
   for (const effort of ["quick", "full"] as const) {
     const points = plan(effort, true);
     assert.equal(new Set(points.map((point) => keyOf(point, FROM))).size, points.length);
-    const sets = new Set(points.map(({ method: _, ...set }) => JSON.stringify(set)));
-    assert.equal(points.length, sets.size * METHODS.length);
+    const sets = Map.groupBy(points, ({ method: _, ...set }) => JSON.stringify(set)).values();
+    for (const own of sets) {
+      const left = own[0].experiment === "sharp" ? ["webgpu"] : [];
+      assert.deepEqual(own.map(({ method }) => method), METHODS.filter((it) => !left.includes(it)));
+    }
     assert.ok(points.every(({ branch, vocabSize }) => (branch ?? 0) <= vocabSize));
   }
   assert.ok(plan("quick", false).every(({ method }) => method !== "webgpu"));

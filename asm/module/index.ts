@@ -1,4 +1,4 @@
-// The one WASM module: lookups, verification, kernels and the builder's sort over one imported memory.
+// The WASM module: lookups, verification, kernels and the builder's sort over one imported memory.
 /** First address that the module's own data does not use. */
 export function heapBase(): usize {
   return __heap_base;

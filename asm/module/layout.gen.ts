@@ -60,3 +60,9 @@ export const BEAM_STATE: usize = 1;
 export const BEAM_EDGE: usize = 2;
 export const BEAM_LENGTH: usize = 3;
 export const BEAM_STATUS: usize = 4;
+
+// Forms of logits.
+export const FLOAT32: u32 = 0;
+export const FLOAT16: u32 = 1;
+export const MARKED: u32 = 2;
+export const UNWRITTEN: u32 = 2143674858;

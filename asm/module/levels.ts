@@ -130,7 +130,10 @@ export function packedToken(tokens: usize, bits: u32, mask: u32, edge: u32): u32
   return (load<u32>(tokens + <usize>(at >> 3)) >> (<u32>at & 7)) & mask;
 }
 
-/** Bits that begin with the tokens of an edge and the next one, {@link packedToken} each; they have 20 bits at most. */
+/**
+ * Bits that begin with the tokens of an edge and the next one, see {@link packedToken}. Reads up to three bytes past
+ * the section, where other memory of the heap is.
+ */
 // @ts-ignore: decorator
 @inline
 export function packedPair(tokens: usize, bits: u32, edge: u32): u64 {

@@ -26,12 +26,6 @@ const ENDED: u32 = 4;
 const VOCAB: u32 = 0;
 const ALLOWED: u32 = 1;
 
-/** Forms of logits, beside plain f32. */
-const HALF: u32 = 1;
-const MARKED: u32 = 2;
-/** A NaN that no arithmetic makes: stands at both ends of marked rows until a model writes them. */
-const UNWRITTEN: u32 = 0x7fc5e1ea;
-
 /** Token code of the candidate "stop": after every token. */
 const STOP: u32 = 1 << 20;
 
@@ -265,15 +259,15 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
   }
 
   const width = load<u32>(s, L.WIDTH);
-  if (form == HALF) {
+  if (form == L.FLOAT16) {
     widen(logits, load<u32>(s, L.SCRATCH), width);
     logits = load<u32>(s, L.SCRATCH);
   }
   let largest = rowMax(logits, width);
   if (largest == Infinity) return false;
-  if (form == MARKED) {
+  if (form == L.MARKED) {
     const lastLogit = logits + ((width - 1) << 2);
-    if (load<u32>(logits) == UNWRITTEN || load<u32>(lastLogit) == UNWRITTEN) return false;
+    if (load<u32>(logits) == L.UNWRITTEN || load<u32>(lastLogit) == L.UNWRITTEN) return false;
   }
   if (largest > -Infinity) {
     const level = load<u32>(s, L.LEVEL);
@@ -420,7 +414,7 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
  */
 export function stepRows(s: usize, first: u32, rows: u32, logits: usize, form: u32): u32 {
   const perBatch = load<u32>(s, L.ROWS_PER_BATCH);
-  const rowBytes = load<u32>(s, L.WIDTH) << (form == HALF ? 1 : 2);
+  const rowBytes = load<u32>(s, L.WIDTH) << (form == L.FLOAT16 ? 1 : 2);
   for (let row = first; row < first + rows; ++row) {
     const batch = row / perBatch;
     const beam = row - batch * perBatch;

@@ -31,7 +31,7 @@ export async function npmTrie(set: SequenceSet): Promise<Method> {
   const { data, rows, length, vocabSize } = set;
   if (vocabSize > MAX_VOCABULARY) {
     throw new LimitError(
-      "does-not-fit",
+      "not-possible",
       `Cannot make ${name}: its tokens are UTF-16 code units, ${MAX_VOCABULARY} at most, and the vocabulary has ${vocabSize}; take a smaller vocabulary`,
       { expected: MAX_VOCABULARY, actual: vocabSize },
     );

@@ -142,6 +142,9 @@ function reasonOf(error: unknown): Failed {
     const needed = `needs ${(Number(actual) / 1e9).toFixed(1)} GB`;
     return { reason: `does not fit ${expected === 2 ** 32 ? "4 GiB" : "the machine"}: ${needed}` };
   }
+  if (error instanceof EspalierError && error.code === "not-possible") {
+    return { reason: error.message };
+  }
   if (error instanceof RangeError && /allocation|memory/i.test(error.message)) {
     return { reason: "out of memory" };
   }

@@ -93,9 +93,14 @@ export function plan(effort: Effort, hasGpu: boolean): Point[] {
       boost,
     })),
   ];
-  const methods = METHODS.filter((method) => hasGpu || method !== "webgpu");
+  // The logits of `sharp` are laid out for the beams of a method on the CPU: on a GPU ties may fall otherwise.
+  const runs = (method: MethodName, experiment: Experiment) =>
+    method !== "webgpu" || hasGpu && experiment !== "sharp";
   return sets.sort((a, b) => a.rows - b.rows)
-    .flatMap((set) => methods.map((method) => ({ ...set, ...SHAPE, method, effort })));
+    .flatMap((set) =>
+      METHODS.filter((method) => runs(method, set.experiment))
+        .map((method) => ({ ...set, ...SHAPE, method, effort }))
+    );
 }
 
 /** Caps of a point on a machine with so much memory. */

@@ -23,12 +23,24 @@ const HELD = "Memory of a server";
 const MODEL = "The demo's model";
 const EVAL = "The demo's model on misspelt names";
 const LARGE = "More rows than memory";
+const PUBLISHED = "Against the published method in PyTorch";
 
 /** Figures that are named by the size of the set: at 1, 10 and, in the search, 30 million items. */
 const sized = (label: string, bench: string, what: string, mark = ":"): Row => [
   label,
   bench,
   ...[1, 10, 30].map((size) => `${size} M items${mark} ${what}`),
+];
+
+/** A list of strings under a tokenizer. */
+const list = (bench: string): Row => [
+  bench,
+  bench,
+  "index",
+  "the trie of Maps",
+  "search, B = 1, M = 20",
+  "mask of 20 rows behind random prefixes",
+  "mask of 20 rows behind random prefixes: ours against the trie",
 ];
 
 const filtered = (label: string, what: string) => sized(label, FILTER, what, ",");
@@ -139,6 +151,35 @@ const BLOCKS: Record<string, Block> = {
       filtered("the same with 10 000", "10000 excluded per batch row: search"),
     ],
   },
+  published: {
+    columns: ["1 M items", "10 M items"],
+    rows: [
+      sized("whole search, PyTorch", PUBLISHED, "whole search, PyTorch"),
+      sized(
+        "the same with one top-k on the dense level",
+        PUBLISHED,
+        "whole search, PyTorch with one top-k a batch row",
+      ),
+      sized("ours, in WASM", PUBLISHED, "whole search, ours"),
+      sized("ours against PyTorch", PUBLISHED, "ours against PyTorch"),
+      sized(
+        "ours against the faster one",
+        PUBLISHED,
+        "ours against PyTorch with one top-k a batch row",
+      ),
+      sized("index, PyTorch", PUBLISHED, "index, PyTorch"),
+      sized("index, ours", PUBLISHED, "index, ours"),
+      sized("sort and build, PyTorch and NumPy", PUBLISHED, "sort and build, PyTorch and numpy"),
+      sized("sort and build, ours", PUBLISHED, "sort and build, ours"),
+    ],
+  },
+  sets: {
+    columns: ["index", "trie of Maps", "search, M = 20", "mask of 20 rows", "against the trie's"],
+    rows: ["English words", "city names", "npm package names"].flatMap((name) => [
+      list(`${name}, o200k`),
+      list(`${name}, bytes`),
+    ]),
+  },
   strings: {
     columns: ["o200k", "bytes"],
     rows: [
@@ -224,10 +265,11 @@ function blockOf({ columns, rows }: Block, records: readonly BenchRecord[]): str
   }).filter(([, ...cells]) => cells.some((cell) => cell !== ""));
   if (used.length === 0) return "Not measured yet.";
   const [{ origin }] = used;
-  const date = used.map(({ origin }) => origin.date).sort().at(-1);
+  const dates = used.map(({ origin }) => origin.date).sort();
+  const days = [...new Set([dates[0], dates[dates.length - 1]])].join(" to ");
   return [
     table([["", ...columns], ...shown]),
-    wrapped(`${origin.machine}; Deno ${origin.deno}; ${date}.`),
+    wrapped(`${origin.machine}; Deno ${origin.deno}; ${days}.`),
   ].join("\n\n");
 }
 

@@ -41,13 +41,18 @@ const TITLES = {
 /** Of the axes; that of `sharp` begins at 0, and is linear. */
 const X_BASES = { items: 10, vocab: 2, branch: 2, sharp: undefined } as const;
 
-/** Machine, runtime, days. */
-function originShown(origins: readonly Origin[]): string {
+/** Runtime, days, and code of figures. */
+export function originOf(origins: readonly Origin[], { code = true } = {}): string {
   const days = origins.map(({ date }) => date).sort();
-  const days2 = [...new Set([days[0], days[days.length - 1]])].join(" to ");
-  const denos = [...new Set(origins.map(({ deno }) => deno))].sort().join(", ");
-  const codes = [...new Set(origins.map(({ code }) => code))].sort().join(", ");
-  return wrapped(`Deno ${denos}; ${days2}; code ${codes}.`);
+  const span = [...new Set([days[0], days[days.length - 1]])].join(" to ");
+  const all = (of: (origin: Origin) => string) => [...new Set(origins.map(of))].sort().join(", ");
+  const parts = [`Deno ${all(({ deno }) => deno)}`, span];
+  if (code) parts.push(`code ${all((origin) => origin.code)}`);
+  return parts.join("; ");
+}
+
+function originShown(origins: readonly Origin[]): string {
+  return wrapped(`${originOf(origins)}.`);
 }
 
 function byMachine<T extends { origin: Origin }>(entries: readonly T[]): [string, T[]][] {
@@ -242,29 +247,37 @@ export function blocksOf({ points, records }: Results): Record<string, string> {
   return { ...readmeBlocks(records), paper: most ? paperBlock(...most) : NOTHING };
 }
 
-/** Where another method took less time than ours in the same process, and found what it should. */
+/** Where another exact method took less time than ours in the same process. */
 function winsOf(points: readonly Result[]): string {
   const wins = points.flatMap(({ point, outcome }) => {
     if (!("step" in outcome) || outcome.ratio === undefined || outcome.ratio >= FASTER) return [];
-    if ((outcome.missed ?? 0) > 0) return [];
+    if (!outcome.exact) return [];
     const axis = AXES[point.experiment];
     return [
       `${LABELS[point.method]} at ${axis.name} = ${axis.of(point)} (${figure(outcome.ratio)} ×)`,
     ];
   });
-  if (wins.length === 0) return "No exact method took less time than ours at any size.";
-  return `Exact methods that took less time than ours: ${wins.join(", ")}.`;
+  const percent = figure(100 * (1 - FASTER));
+  if (wins.length === 0) {
+    return `No exact method was faster than ours by more than ${percent} %, whatever the set.`;
+  }
+  return `Exact methods that were faster than ours by more than ${percent} %: ${wins.join(", ")}.`;
 }
 
 /** Ratios above this are noise. */
 const FASTER = 0.97;
 
 function paperBlock(machine: string, points: readonly Result[]): string {
-  const [{ origin }] = points;
   return [
     tableOf(points, "items", constraintUs, "constraint per step, µs"),
     tableOf(points, "items", ratio, "whole step, beside ours"),
     tableOf(points, "items", bytesPerItem, "bytes an item"),
-    wrapped(`${machine}; Deno ${origin.deno}; ${origin.date}. ${UNSOUND} ${winsOf(points)}`),
+    tableOf(points, "sharp", ratio, "whole step, beside ours"),
+    tableOf(points, "sharp", missedPercent, "best beams missed, %"),
+    wrapped(
+      `${machine}; ${originOf(points.map(({ origin }) => origin), { code: false })}. ${UNSOUND} ${
+        winsOf(points)
+      }`,
+    ),
   ].join("\n\n");
 }

@@ -49,7 +49,10 @@ export interface BuildOptions {
    * characters and, for a file, its SHA-256, hex.
    */
   tokenizer?: { name: string; digest?: string };
-  /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
+  /**
+   * The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. Those do without
+   * fused multiply-add, unless they load Espalier's bundle for them.
+   */
   wasm?: WebAssembly.Module;
   /** Stops the build; it rejects with the signal's reason. */
   signal?: AbortSignal;

@@ -50,7 +50,10 @@ export interface LevelInfo {
 
 /** How to open an index. */
 export interface OpenOptions extends TransferOptions {
-  /** The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. */
+  /**
+   * The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. Those do without
+   * fused multiply-add, unless they load Espalier's bundle for them.
+   */
   wasm?: WebAssembly.Module;
   /**
    * Default: header and SHA-256 digests are checked. `true`: the structure as well (one more pass over the

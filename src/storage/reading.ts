@@ -3,10 +3,10 @@ import { StorageError, typeError } from "../errors.ts";
 import { safeCause } from "./redact.ts";
 import type { Part } from "./stored_object.ts";
 
-/** Bytes that a byte stream is asked for at a time: at first, and when it has brought so many times as much. */
+/** Bytes that a byte stream is asked for at a time; more of one that has brought much more. */
 const READ_BYTES = 2 ** 18;
 const MOST_BYTES = 2 ** 20;
-/** A stream that is cut takes what it was asked for with it: at most this share of what it has brought. */
+/** A stream that is cut may take what it was asked for with it: beyond READ_BYTES not more than this share of it all. */
 const LOST_SHARE = 1 / 8;
 /** A stream that brings what is asked for in this time is asked for more at once. */
 const QUICK_MS = 4;
@@ -63,7 +63,7 @@ export class Reading implements AsyncDisposable {
           "stalled",
           `Cannot read ${
             name || "the stream"
-          }: no byte came for ${stallMs} ms, after ${this.position} bytes; try again`,
+          }: too little came for ${stallMs} ms, after ${this.position} bytes; try again`,
           { url: name, offset: this.position },
         ),
       ));

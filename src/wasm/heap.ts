@@ -102,8 +102,8 @@ function outOfMemory(bytes: number, cause?: unknown): LimitError {
 }
 
 /**
- * Has the log-sum-exp use the loop with fused multiply-add, a third faster, where the engine really fuses: relaxed
- * SIMD leaves that open, and results must not depend on it.
+ * Has the log-sum-exp use the loop with fused multiply-add, a third faster, where the engine really fuses. Relaxed SIMD
+ * leaves that open, and rounded twice that loop is too far off. The last bits of scores differ between both loops.
  */
 function preferFused(exports: WasmExports, memory: WebAssembly.Memory): void {
   const module = fusedModule();

@@ -1,4 +1,4 @@
-/** The one WASM module: compiled once per process, instantiated once per memory. */
+/** The WASM module: compiled once per process, instantiated once per memory. */
 import { MODULE_BASE64 } from "./module.gen.ts";
 
 /** What the module exports; addresses are bytes in its memory. See asm/module for each function. */
@@ -43,7 +43,7 @@ export interface WasmExports {
   logSumExp(row: number, n: number): number;
   rowMax(row: number, n: number): number;
   widen(source: number, target: number, n: number): void;
-  stepRows(search: number, first: number, rows: number, logits: number, half: number): number;
+  stepRows(search: number, first: number, rows: number, logits: number, form: number): number;
   scanColumns(rows: number, count: number, length: number, size: number, bounds: number): void;
   countBuckets(
     rows: number,

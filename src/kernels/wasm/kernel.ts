@@ -13,21 +13,17 @@ import {
   type SearchShape,
 } from "../kernel.ts";
 import { checkLogits } from "../logits.ts";
-import { BEAM_FIELDS, SEARCH_FIELDS } from "./search_layout.ts";
+import { BEAM_FIELDS, LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";
 
 /** Logits that live elsewhere come in through a window of about so many bytes. */
 const WINDOW_BYTES = 2 ** 18;
 const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
 const CANDIDATE_BYTES = 16;
-/** What stepRows is told of the logits. */
-const FORMS = { float32: 0, float16: 1, marked: 2 } as const;
-/** A NaN that no arithmetic makes: marks the ends of rows that a model has yet to write. */
-const UNWRITTEN = 0x7fc5e1ea;
-/** Place of each field in the search record. */
-const FIELD = Object.fromEntries(SEARCH_FIELDS.map((field, i) => [field, i])) as Record<
-  typeof SEARCH_FIELDS[number],
-  number
->;
+/** Places of names in a list. */
+const numbered = <Name extends string>(names: readonly Name[]) =>
+  Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>;
+const FIELD = numbered(SEARCH_FIELDS);
+const FORM = numbered(LOGITS_FORMS);
 
 /** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
 export class WasmKernel implements Kernel {
@@ -219,7 +215,7 @@ class WasmSearch implements KernelSearch {
       }
     }
     if (address === undefined) this.#stepThroughWindow(logits, rows);
-    else this.#stepRows(0, rows, address, isMarked ? FORMS.marked : FORMS.float32);
+    else this.#stepRows(0, rows, address, isMarked ? FORM.MARKED : FORM.FLOAT32);
     [this.#input, this.#output] = [this.#output, this.#input];
     this.step++;
   }
@@ -270,7 +266,7 @@ class WasmSearch implements KernelSearch {
   #stepThroughWindow(logits: Logits, rows: number): void {
     const { heap } = this.#storage;
     const { rowWidth } = this.#shape;
-    const form = logits.BYTES_PER_ELEMENT === 2 ? FORMS.float16 : FORMS.float32;
+    const form = logits.BYTES_PER_ELEMENT === 2 ? FORM.FLOAT16 : FORM.FLOAT32;
     // Sized in single-precision rows, so that it serves any later step as well.
     const windowRows = Math.max(1, Math.floor(WINDOW_BYTES / (rowWidth * 4)));
     this.#window ??= heap.allocate(windowRows * rowWidth * 4 + 128);
@@ -288,7 +284,7 @@ class WasmSearch implements KernelSearch {
     const { exports } = this.#storage.heap;
     const bad = exports.stepRows(this.#record, first, rows, address, form) >>> 0;
     if (bad === NONE) return;
-    if (form === FORMS.marked && this.#isUnwritten(bad)) {
+    if (form === FORM.MARKED && this.#isUnwritten(bad)) {
       throw new ModelOutputError(
         "unwritten-logits",
         `Cannot search: at step ${this.step} the model has not written row ${bad} of "input.out"; fill all ${this.#shape.rowWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
