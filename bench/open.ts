@@ -1,5 +1,6 @@
 /** Opening over HTTP: against fetching the same bytes, on a slow link, in memory, and from the start of the process. */
 import { ConstraintIndex, createDecoder } from "../mod.ts";
+import { collectGarbage } from "./baselines/js_heap.ts";
 import { serve, type Server } from "./server.ts";
 import { record, writeRecords } from "./records.ts";
 import { inProcess, MB, median, randomIndex } from "./support.ts";
@@ -12,14 +13,17 @@ const SLOW = `Opening on a link of ${LINK / MB} MB/s`;
 const COLD = "From the start of a process";
 const MEMORY = "Memory to load";
 
-/** Medians of several works, taken in turns. */
+/** Medians of several works, taken in turns, each without the garbage of the one before. */
 async function inTurns(
   rounds: number,
   works: Record<string, () => Promise<void>>,
 ): Promise<Record<string, number>> {
   const times: Record<string, number[]> = {};
   for (let round = 0; round < rounds; round++) {
-    for (const [name, work] of Object.entries(works)) {
+    const order = Object.entries(works);
+    if (round % 2) order.reverse();
+    for (const [name, work] of order) {
+      if (!collectGarbage()) throw new Error("Expected --v8-flags=--expose-gc, found no gc()");
       const start = performance.now();
       await work();
       (times[name] ??= []).push(performance.now() - start);

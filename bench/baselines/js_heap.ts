@@ -5,16 +5,22 @@ export function heapFlags(bytes: number): string {
   return `--v8-flags=--expose-gc,--max-old-space-size=${Math.floor(bytes / 2 ** 20)}`;
 }
 
+/** Collects all garbage; false where V8 was not given `--expose-gc`. */
+export function collectGarbage(): boolean {
+  const { gc } = globalThis as { gc?: () => void };
+  if (!gc) return false;
+  // Buffers that the first one finds to be garbage are still counted, and freed, behind it.
+  gc();
+  gc();
+  return true;
+}
+
 /**
  * Bytes of all objects of this process and of the buffers behind them, without garbage; WASM memories are left
  * out. undefined where V8 was not given `--expose-gc`. Takes two collections, seconds where the heap has gigabytes.
  */
 export function heldBytes(): number | undefined {
-  const { gc } = globalThis as { gc?: () => void };
-  if (!gc) return undefined;
-  // Buffers that the first one finds to be garbage are still counted behind it.
-  gc();
-  gc();
+  if (!collectGarbage()) return undefined;
   const { heapUsed, external } = Deno.memoryUsage();
   return heapUsed + external;
 }

@@ -17,8 +17,8 @@ export interface FillingEvents {
   failed(error: unknown): void;
 }
 
-/** Digests under way at once, each of a copy of its chunk. */
-const DIGESTS_IN_FLIGHT = 8;
+/** Digests under way at once, each of a copy of its chunk: more are no faster. */
+const DIGESTS_IN_FLIGHT = 4;
 
 /** Data on its way into memory. Chunks are told apart by number, `CHUNK_BYTES` each. */
 export class Filling {
