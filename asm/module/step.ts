@@ -221,7 +221,7 @@ function endFilter(s: usize, batch: u32): usize {
   return filters == 0 ? 0 : load<u32>(filters + (batch << 3), 4);
 }
 
-/** Opens the selection and looks up all rows and their first tokens at once, so that their cache misses overlap. */
+/** Opens the selection and looks up all rows and what they begin with at once, so that their cache misses overlap. */
 function beginBatch(s: usize, batch: u32, perBatch: u32): void {
   open(load<u32>(s, L.BUFFER), load<u32>(s, L.BEAMS), load<u32>(s, L.BUFFER_SIZE));
   const level = load<u32>(s, L.LEVEL);
@@ -233,9 +233,12 @@ function beginBatch(s: usize, batch: u32, perBatch: u32): void {
   const tokens = load<u32>(level, L.TOKENS);
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
+  const filter = edgeFilter(s, batch);
   for (let i: u32 = 0; i < perBatch << 2; i += 4) {
     const begin = min(load<u32>(begins + i), load<u32>(level, L.EDGES) - 1);
-    store<u32>(touched + i, packedToken(tokens, bits, mask, begin));
+    let sum = packedToken(tokens, bits, mask, begin);
+    if (filter != 0) sum += bit(filter, begin);
+    store<u32>(touched + i, sum);
   }
 }
 
