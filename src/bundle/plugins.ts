@@ -23,7 +23,7 @@ export const compiledModule = async () => kernels;
   fused: {
     source: fileURLToPath(inRepository("src/wasm/fused.ts")),
     forWorkers: `import fused from "./fused.wasm";
-export const fusedModule = () => fused;
+export const fusedModule = async () => fused;
 `,
   },
   // Workers have no GPU. Nothing asks for these where there is none.

@@ -36,10 +36,11 @@ export class WasmHeap {
     } catch (cause) {
       throw outOfMemory(initial * PAGE, cause);
     }
-    const instance = await WebAssembly.instantiate(module ?? await compiledModule(), {
+    const [kernels, fused] = await Promise.all([module ?? compiledModule(), fusedModule()]);
+    const instance = await WebAssembly.instantiate(kernels, {
       env: { memory, abort: unreachable },
     });
-    preferFused(instance.exports as unknown as WasmExports, memory);
+    if (fused) preferFused(instance.exports as unknown as WasmExports, fused, memory);
     return new WasmHeap(memory, instance);
   }
 
@@ -105,9 +106,11 @@ function outOfMemory(bytes: number, cause?: unknown): LimitError {
  * Has the log-sum-exp use the loop with fused multiply-add, a third faster, where the engine really fuses. Relaxed SIMD
  * leaves that open, and rounded twice that loop is too far off. The last bits of scores differ between both loops.
  */
-function preferFused(exports: WasmExports, memory: WebAssembly.Memory): void {
-  const module = fusedModule();
-  if (!module) return;
+function preferFused(
+  exports: WasmExports,
+  module: WebAssembly.Module,
+  memory: WebAssembly.Memory,
+): void {
   const { multiplyAdd, sumBlocks } = new WebAssembly.Instance(module, { env: { memory } })
     .exports as { multiplyAdd: (a: number, b: number, c: number) => number; sumBlocks: SumBlocks };
   // 2^-24 remains of (1 + 2^-12)² - (1 + 2^-11), unless the product has been rounded.
