@@ -13,7 +13,10 @@ const SLOW = `Opening on a link of ${LINK / MB} MB/s`;
 const COLD = "From the start of a process";
 const MEMORY = "Memory to load";
 
-/** Medians of several works, taken in turns, each without the garbage of the one before. */
+/**
+ * Medians of several works, taken in turns, each without the garbage of the one before. V8 keeps compiled code
+ * (`--no-flush-bytecode`): so many collections would count as long disuse.
+ */
 async function inTurns(
   rounds: number,
   works: Record<string, () => Promise<void>>,
@@ -23,7 +26,7 @@ async function inTurns(
     const order = Object.entries(works);
     if (round % 2) order.reverse();
     for (const [name, work] of order) {
-      if (!collectGarbage()) throw new Error("Expected --v8-flags=--expose-gc, found no gc()");
+      if (!collectGarbage()) throw new Error("Expected --v8-flags=--expose-gc,--no-flush-bytecode, found no gc()");
       const start = performance.now();
       await work();
       (times[name] ??= []).push(performance.now() - start);
