@@ -26,7 +26,9 @@ async function inTurns(
     const order = Object.entries(works);
     if (round % 2) order.reverse();
     for (const [name, work] of order) {
-      if (!collectGarbage()) throw new Error("Expected --v8-flags=--expose-gc,--no-flush-bytecode, found no gc()");
+      if (!collectGarbage()) {
+        throw new Error("Expected --v8-flags=--expose-gc,--no-flush-bytecode, found no gc()");
+      }
       const start = performance.now();
       await work();
       (times[name] ??= []).push(performance.now() - start);
