@@ -1,7 +1,7 @@
 /**
  * The paper's experiments: milliseconds per step and bytes per item, method by method, against |C|, V, the branch
  * factor, and what the model knows of the set. Every finished point is in the results file at once; a rerun skips it.
- * Points that something disturbed are measured once more at the end.
+ * A full run measures points that something disturbed once more at the end.
  *
  * deno task bench:paper [--quick] [--out FILE] [--fresh] [--json] [--gpu | --software-gpu] [--methods a,b] [--experiments a,b]
  */
@@ -44,8 +44,8 @@ Options:
   --experiments A,B of ${EXPERIMENTS.join(", ")}
 `;
 
-/** So often a point is measured once more in which something disturbed ours, until it is not. */
-const ROUNDS_FOR_ODD = 2;
+/** So often a point is measured once more in which something disturbed ours, until it is not: a quick run has no time. */
+const ROUNDS_FOR_ODD = { quick: 0, full: 2 };
 
 /** Names behind a flag. @throws {TypeError} for one that there is not. */
 function chosen(flag: string, names: string, all: readonly string[]): string[] {
@@ -115,7 +115,7 @@ async function main(): Promise<void> {
   }
   const found = () =>
     points.map((point) => store.get(point, from)).filter((it) => it !== undefined);
-  for (let round = 0; round < ROUNDS_FOR_ODD; round++) {
+  for (let round = 0; round < ROUNDS_FOR_ODD[effort]; round++) {
     for (const before of oddOnes(found())) {
       const { point } = before;
       const again = { point, origin: from, outcome: await runPoint(point, caps, stop.signal) };
