@@ -122,8 +122,9 @@ export function moduleBytes(): Uint8Array<ArrayBuffer> {
   return fromBase64(MODULE_BASE64);
 }
 
-/** Bytes that a generated file holds as text. */
+/** Bytes that a generated file holds as text; a loop decodes them some milliseconds later where the engine cannot. */
 export function fromBase64(base64: string): Uint8Array<ArrayBuffer> {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
   const text = atob(base64);
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
