@@ -43,6 +43,8 @@ export class ObjectReader implements AsyncDisposable {
   /** Whether `#reading` is no answer of the object's, but a copy of its start. */
   #isCopy: boolean;
   #sinceFailure = 0;
+  /** Whether streams are read as they come: one has seemed to stall that may not have. */
+  #isPatient = false;
   /** Answers of the object's that bytes came from. */
   answers = 0;
 
@@ -142,9 +144,16 @@ export class ObjectReader implements AsyncDisposable {
   /** Makes ready to go on after a failure. @throws the error where there is no sense in that. */
   async #recover(error: unknown): Promise<void> {
     const wasCopy = this.#isCopy;
+    const isStall = error instanceof StorageError && error.code === "stalled";
+    const isUnsure = isStall && this.#reading?.mayHaveBrought === true;
     await this.#close();
     if ("once" in this.#context.source) throw error;
     if (wasCopy && !this.#context.signal.aborted) return;
+    // It is no failure of the store's yet. What may have come is asked for again, and this time seen.
+    if (isUnsure && !this.#context.signal.aborted) {
+      this.#isPatient = true;
+      return;
+    }
     this.#sinceFailure = 0;
     await this.#patience.after(error);
   }
@@ -159,7 +168,12 @@ export class ObjectReader implements AsyncDisposable {
         const name = "object" in source ? source.object.name : "";
         // How long the caller's own streams may take is the caller's business.
         const limit = "object" in source ? stallMs : undefined;
-        this.#reading = new Reading(part, { name, signal, stallMs: limit });
+        this.#reading = new Reading(part, {
+          name,
+          signal,
+          stallMs: limit,
+          isPatient: this.#isPatient,
+        });
         this.#check(part, pin, name);
         if (part.end === undefined) this.end = undefined;
         this.answers++;

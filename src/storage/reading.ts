@@ -19,6 +19,8 @@ export interface ReadingOptions {
   signal?: AbortSignal;
   /** Longest wait for the next bytes, milliseconds. */
   stallMs?: number;
+  /** Whether to take what there is each time, and never to wait for more of it. */
+  isPatient?: boolean;
 }
 
 /** A stream that is being read. Dispose of it, or read it to its end. */
@@ -30,8 +32,7 @@ export class Reading implements AsyncDisposable {
   /** Whether a stream that ends has ended, rather than been cut. */
   readonly trustEnd: boolean;
   readonly #name: string;
-  readonly #reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
-  readonly #next: (most: number) => Promise<Uint8Array | undefined>;
+  readonly #source: StreamReader;
   /** Where the stream will have ended, as far as is known. */
   readonly #limit: number;
   readonly #signal?: AbortSignal;
@@ -43,9 +44,9 @@ export class Reading implements AsyncDisposable {
   /** @throws {TypeError} if the stream is locked. */
   constructor(
     { stream, start, end, total, trustEnd = false }: Part,
-    { name = "", signal, stallMs }: ReadingOptions = {},
+    { name = "", signal, stallMs, isPatient = false }: ReadingOptions = {},
   ) {
-    ({ reader: this.#reader, next: this.#next } = openReader(stream));
+    this.#source = openReader(stream, isPatient);
     this.position = start;
     this.end = end;
     // Where nothing is known, every byte may be the last. Sources of the caller's own end where the object does.
@@ -85,7 +86,7 @@ export class Reading implements AsyncDisposable {
     try {
       this.#throwFailure();
       this.#guard?.start();
-      chunk = await this.#next(Math.max(1, this.#limit - this.position));
+      chunk = await this.#source.next(Math.max(1, this.#limit - this.position));
     } catch (cause) {
       this.#isDone = true;
       this.#throwFailure();
@@ -116,6 +117,11 @@ export class Reading implements AsyncDisposable {
     return chunk;
   }
 
+  /** Whether a read that was given up waited for more than a byte: some may have come, and are lost. */
+  get mayHaveBrought(): boolean {
+    return this.#source.asked > 1;
+  }
+
   /** Gives back the last part of a chunk: it comes next. */
   keep(rest: Uint8Array): void {
     this.#kept = rest.length > 0 ? rest : undefined;
@@ -127,10 +133,10 @@ export class Reading implements AsyncDisposable {
     this.#signal?.removeEventListener("abort", this.#abort);
     this.#guard?.end();
     // What is left of it is of no interest, nor is when it has ended.
-    if (!this.#isDone) this.#reader.cancel().catch(() => {});
+    if (!this.#isDone) this.#source.reader.cancel().catch(() => {});
     this.#isDone = true;
     await Promise.resolve();
-    this.#reader.releaseLock();
+    this.#source.reader.releaseLock();
   }
 
   #abort = () => this.#stop(this.#signal!.reason);
@@ -138,7 +144,7 @@ export class Reading implements AsyncDisposable {
   /** Ends the read that is pending. */
   #stop(error: unknown): void {
     this.#failure ??= { error };
-    this.#reader.cancel(error).catch(() => {});
+    this.#source.reader.cancel(error).catch(() => {});
   }
 
   #throwFailure(): void {
@@ -183,18 +189,22 @@ class StallGuard {
   };
 }
 
-function openReader(
-  stream: ReadableStream<Uint8Array>,
-): {
-  reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
-  next: (most: number) => Promise<Uint8Array | undefined>;
-} {
+/** What a stream is read with. */
+interface StreamReader {
+  readonly reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
+  /** The next bytes, at most so many; undefined at the end. */
+  next(most: number): Promise<Uint8Array | undefined>;
+  /** Bytes that the last read waits for, or waited for. */
+  readonly asked: number;
+}
+
+function openReader(stream: ReadableStream<Uint8Array>, isPatient: boolean): StreamReader {
   let reader: ReadableStreamBYOBReader;
   try {
     reader = stream.getReader({ mode: "byob" });
   } catch {
     const reader = stream.getReader(); // not a byte stream
-    return { reader, next: async () => (await reader.read()).value };
+    return { reader, next: async () => (await reader.read()).value, asked: 1 };
   }
   // A source that closes without answering the buffer it was given leaves the read pending for ever: the
   // reader knows that the stream has ended all the same. Chromium says so before it answers the last read.
@@ -205,21 +215,29 @@ function openReader(
   let brought = 0;
   // Every answer costs a turn of the event loop: a fast stream need not give one for every packet.
   let quick = 1;
+  let asked = 1;
   const next = (most: number) =>
     new Promise<Uint8Array | undefined>((resolve, reject) => {
       end = () => resolve(undefined);
       const start = performance.now();
       // Not more than there will be, or the end would come in place of the rest. Platforms that do not know
       // `min` answer with what there is.
-      const options = { min: Math.min(quick, most) };
-      if (quick > buffer.byteLength) buffer = new ArrayBuffer(MOST_BYTES);
-      reader.read(new Uint8Array(buffer), options).then(({ done, value }) => {
+      asked = Math.min(quick, most);
+      if (asked > buffer.byteLength) buffer = new ArrayBuffer(MOST_BYTES);
+      reader.read(new Uint8Array(buffer), { min: asked }).then(({ done, value }) => {
         if (value) buffer = value.buffer;
         brought += value?.length ?? 0;
         const atMost = Math.min(Math.max(READ_BYTES, LOST_SHARE * brought), MOST_BYTES);
-        quick = performance.now() - start < QUICK_MS ? Math.min(4 * quick, atMost) : 1;
+        const isQuick = !isPatient && performance.now() - start < QUICK_MS;
+        quick = isQuick ? Math.min(4 * quick, atMost) : 1;
         resolve(done && !value?.length ? undefined : value);
       }, reject);
     });
-  return { reader, next };
+  return {
+    reader,
+    next,
+    get asked() {
+      return asked;
+    },
+  };
 }

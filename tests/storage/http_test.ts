@@ -148,6 +148,18 @@ const CASES: Record<string, Case> = {
   },
   "a late answer": { faults: [{ kind: "slow-first-byte", ms: 150 }], asked: ["all"] },
   "a trickle": { faults: [{ kind: "trickle", bytes: 16384, everyMs: 1 }], asked: ["all"] },
+  "a stream that is fast, then slow": {
+    faults: [{ kind: "trickle", from: 5e6, bytes: 16384, everyMs: 20 }],
+    asked: ["all", { from: 5e6 + 2 ** 20, lost: 2 ** 21 }],
+    options: { ...STALL, retries: 0 },
+    twice: 2 ** 20,
+  },
+  "a stream that is fast, then slow, twice": {
+    faults: Array(2).fill({ kind: "trickle", from: 3e6, bytes: 16384, everyMs: 20 }),
+    asked: ["all", { from: 3e6 + 2 ** 20, lost: 2 ** 21 }],
+    options: { ...STALL, retries: 0 },
+    twice: 2 ** 20,
+  },
   "no length": { faults: [{ kind: "no-length" }], asked: ["all"] },
   "chunks": { faults: [{ kind: "no-length", chunked: true }], asked: ["all"] },
   "no ETag": { faults: [{ kind: "hide-etag" }], asked: ["all"] },
