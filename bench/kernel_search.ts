@@ -41,14 +41,18 @@ export function stepsOf(
   });
 }
 
-/** Passes over the logits of a step: B·M rows of V. Each takes one and tells its milliseconds. */
+/**
+ * Passes over the logits of a step: B·M rows of V. Each takes one and tells its milliseconds; the logits lie in the
+ * caches as the last pass left them, or as `write` does, which is how a model leaves them to a search.
+ */
 export function passesOver(logits: Float32Array, heap: WasmHeap) {
   const rows = B * M;
   const address = heap.allocate(rows * V * 4);
-  heap.f32(address, rows * V).set(logits);
+  const write = () => heap.f32(address, rows * V).set(logits);
+  write();
   const pass = (visit: (row: number, n: number) => number) => () =>
     timed(() => {
       for (let row = 0; row < rows; row++) visit(address + row * V * 4, V);
     });
-  return { read: pass(heap.exports.rowMax), logSumExp: pass(heap.exports.logSumExp) };
+  return { write, read: pass(heap.exports.rowMax), logSumExp: pass(heap.exports.logSumExp) };
 }

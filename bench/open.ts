@@ -6,6 +6,7 @@ import { record, writeRecords } from "./records.ts";
 import { inProcess, MB, median, randomIndex } from "./support.ts";
 
 const LINK = 10e6;
+const MEMORY_RUNS = 5;
 const SETS = [["1 M items", 1e6, 31], ["10 M items", 1e7, 11]] as const;
 
 const OPENING = "Opening over loopback";
@@ -134,16 +135,22 @@ async function coldStart(server: Server): Promise<void> {
 }
 
 async function memory(server: Server): Promise<void> {
-  console.log(`\nMemory`);
-  const bare = await inProcess("./serve_process.ts");
+  console.log(`\nMemory, the most of ${MEMORY_RUNS} processes`);
+  const most = async (...args: string[]) => {
+    let most = 0;
+    for (let i = 0; i < MEMORY_RUNS; i++) {
+      most = Math.max(most, (await inProcess("./serve_process.ts", ...args)).peak);
+    }
+    return most;
+  };
+  const { peak: bare } = await inProcess("./serve_process.ts");
   for (const mode of ["", "parallel"]) {
-    const url = `${server.url}/${1e7}.safetensors`;
-    const { peak } = await inProcess("./serve_process.ts", url, mode);
+    const peak = await most(`${server.url}/${1e7}.safetensors`, mode);
     const how = `over HTTP${mode && ", parallel: 4"}, two filters`;
     record(
       MEMORY,
       `10 M items, ${how}: beyond the runtime`,
-      (peak - bare.peak) / MB,
+      (peak - bare) / MB,
       "MB",
       mode ? undefined : 128,
     );

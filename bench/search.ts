@@ -43,7 +43,7 @@ export async function benchSearch(): Promise<void> {
   console.log(`\nSearch in WASM on one core, B = ${B}, M = ${M}, V = ${V}, L = ${L}`);
 
   const rows = B * M;
-  const { read, logSumExp } = passesOver(logits[1], (await allowEverything(V, L)).heap);
+  const { write, read, logSumExp } = passesOver(logits[1], (await allowEverything(V, L)).heap);
   const passes = Array.from({ length: 2000 }, () => ({ read: read(), lse: logSumExp() }))
     .slice(1000);
   const lseOverall = median(passes.map(({ lse }) => lse));
@@ -72,6 +72,7 @@ export async function benchSearch(): Promise<void> {
     // All in turns: machines change their pace.
     const rounds: Round[] = [];
     for (let round = 0; round < 2 * REPEATS; round++) {
+      write();
       const lse = logSumExp();
       const steps = stepsOf(held, logits);
       rounds.push({

@@ -9,7 +9,8 @@ const times: Record<string, number> = { runtime: since() };
 const { ConstraintIndex, createDecoder } = await import("../mod.ts");
 times.import = since();
 const { compiledModule } = await import("../src/wasm/module.ts");
-await compiledModule();
+const { fusedModule } = await import("../src/wasm/fused.ts");
+await Promise.all([compiledModule(), fusedModule()]);
 times.compile = since();
 using index = await ConstraintIndex.open(Deno.args[0], {
   progressive: Deno.args[2] === "progressive",

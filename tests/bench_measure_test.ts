@@ -7,7 +7,7 @@ import { ppv } from "../bench/baselines/ppv.ts";
 import { randomSet } from "../bench/baselines/random_set.ts";
 import { allowedTokens, countOutside } from "../bench/baselines/set.ts";
 import { knownLogits } from "../bench/paper/knowing_model.ts";
-import { oddOnes } from "../bench/paper/odd.ts";
+import { oddOnes, stepOfBoth } from "../bench/paper/odd.ts";
 import { type Caps, plan, type Point } from "../bench/paper/plan.ts";
 import type { Result } from "../bench/paper/results.ts";
 import { runPoint } from "../bench/paper/run_point.ts";
@@ -89,7 +89,8 @@ Deno.test("points in which ours took much longer than beside another method on t
     const own = method === "espalier" ? ours! : 5;
     const step = { median: own, p10: own, p90: own };
     const rest = { byteLength: 1, buildMs: 1, peakBytes: 1, setBytes: 1, repeats: 1, load: 0 };
-    const beside = ours === undefined ? {} : { ours: { step: ours, constraint: 0 } };
+    const isAlone = ours === undefined || method === "espalier";
+    const beside = isAlone ? {} : { ours: { step: ours, constraint: 0 } };
     const outcome = { ...rest, step, exact: true, invalid: 0, ...beside };
     return { point: { ...pointOf(boost), method }, origin, outcome };
   };
@@ -100,6 +101,8 @@ Deno.test("points in which ours took much longer than beside another method on t
   );
   const odd = [result("espalier", 1.5, 0), result("ppvExact", 1.3, 0)];
   assert.deepEqual(oddOnes([...usual, ...odd]), odd);
+  assert.deepEqual(odd.map(stepOfBoth), [1.5, 6.3]);
+  assert.equal(stepOfBoth({ ...odd[0], outcome: { reason: "out of memory" } }), Infinity);
   // Another set is another matter.
   assert.deepEqual(oddOnes([...usual, result("ppvExact", 3, 4), result("mapTrie", 3.1, 4)]), []);
 });

@@ -14,9 +14,11 @@ import { mergeResults } from "../bench/report/load.ts";
 import { fillBlocks, table, wrapped } from "../bench/report/markdown.ts";
 import {
   bytesPerItem,
+  constraintUs,
   entropyPerItem,
   missedPercent,
   paperBound,
+  ratio,
   seriesOf,
   stepUs,
   tableOf,
@@ -215,11 +217,27 @@ Deno.test("A table of points has what was measured, or why there is nothing", ()
   assert.deepEqual(seriesOf(points, "items", stepUs).map(({ data }) => data.length), [2, 1]);
 });
 
+Deno.test("Times stand beside ours of the same process, marked where something disturbed that", () => {
+  const beside = (step: number) => ({ ours: { step, constraint: step / 5 }, ratio: 0.5 / step });
+  const points = [
+    result({ rows: 1e6 }, measured(0.1)),
+    result({ rows: 1e6, method: "ppvExact" }, { ...measured(0.5), ...beside(0.11) }),
+    result({ rows: 1e6, method: "mapTrie" }, { ...measured(0.5), ...beside(0.2) }),
+  ];
+  const shown = (value: typeof stepUs) =>
+    tableOf(points, "items", value, "").split("\n").slice(2)
+      .map((line) => line.split("|")[2].trim());
+  assert.deepEqual(shown(stepUs), ["100", "500 / 110", "500 / 200 ‡"]);
+  assert.deepEqual(shown(constraintUs), ["100", "500 / 22", "500 / 40 ‡"]);
+  assert.deepEqual(shown(ratio).slice(1), ["4.55", "2.50 ‡"]);
+  assert.deepEqual(shown(bytesPerItem).slice(0, 3), ["1", "1", "1"]);
+});
+
 Deno.test("What methods miss of a model that knows the set stands by its boost", () => {
   const sharp = { experiment: "sharp", method: "ppvApproximate" } as const;
   const points = [
-    result({ ...sharp, boost: 8 }, { ...measured(0.5), missed: 0.15 }),
-    result({ ...sharp, boost: 0 }, { ...measured(0.5), missed: 1 }),
+    result({ ...sharp, boost: 8 }, { ...measured(0.5), missed: 0.15, ratio: 4 }),
+    result({ ...sharp, boost: 0 }, { ...measured(0.5), missed: 1, ratio: 5 }),
     result({ ...sharp, boost: 0, method: "espalier" }, measured(0.1)),
   ];
   const lines = tableOf(points, "sharp", missedPercent, "%").split("\n");
@@ -228,7 +246,8 @@ Deno.test("What methods miss of a model that knows the set stands by its boost",
   const { markdown, plots } = reportOf({ points, records: [] });
   assert.ok(markdown.includes("Best beams missed against what the model knows"));
   const plot = Object.values(plots).find(({ title }) => /^Whole step/.test(title));
-  assert.deepEqual([plot?.xBase, plot?.series[0].data], [undefined, [[0, 500], [8, 500]]]);
+  assert.deepEqual([plot?.xBase, plot?.series[0].data], [undefined, [[0, 5], [8, 4]]]);
+  assert.deepEqual(plot?.series[1].data, [[0, 1], [8, 1]]);
 });
 
 Deno.test("Blocks of the README take the newest figures, and miss none that a bench should have", () => {

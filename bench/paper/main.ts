@@ -10,7 +10,7 @@ import { dirname } from "node:path";
 import { parseArgs } from "node:util";
 import { origin } from "../origin.ts";
 import { figure } from "../records.ts";
-import { oddOnes, ourStep } from "./odd.ts";
+import { oddOnes, stepOfBoth } from "./odd.ts";
 import { capsOf, type Effort, EXPERIMENTS, METHODS, plan, type Point, weightOf } from "./plan.ts";
 import { type Failed, type Measured, ResultStore } from "./results.ts";
 import { runPoint } from "./run_point.ts";
@@ -44,8 +44,8 @@ Options:
   --experiments A,B of ${EXPERIMENTS.join(", ")}
 `;
 
-/** So often a point is measured once more in which something disturbed ours, until it is not: a quick run has no time. */
-const ROUNDS_FOR_ODD = { quick: 0, full: 2 };
+/** So often a point in which something disturbed ours is measured: a quick run has no time for more than once. */
+const MOST_TRIES = { quick: 1, full: 3 };
 
 /** Names behind a flag. @throws {TypeError} for one that there is not. */
 function chosen(flag: string, names: string, all: readonly string[]): string[] {
@@ -115,13 +115,15 @@ async function main(): Promise<void> {
   }
   const found = () =>
     points.map((point) => store.get(point, from)).filter((it) => it !== undefined);
-  for (let round = 0; round < ROUNDS_FOR_ODD[effort]; round++) {
-    for (const before of oddOnes(found())) {
+  while (true) {
+    const odd = oddOnes(found()).filter(({ tries = 1 }) => tries < MOST_TRIES[effort]);
+    if (odd.length === 0) break;
+    for (const before of odd) {
       const { point } = before;
       const again = { point, origin: from, outcome: await runPoint(point, caps, stop.signal) };
-      const isBetter = (ourStep(again) ?? Infinity) < ourStep(before)!;
-      if (isBetter) await store.add(again);
-      tell(`${nameOf(point)}, once more: ${isBetter ? shown(again.outcome) : "no better"}`);
+      const best = stepOfBoth(again) < stepOfBoth(before) ? again : before;
+      await store.add({ ...best, tries: (before.tries ?? 1) + 1 });
+      tell(`${nameOf(point)}, once more: ${best === again ? shown(again.outcome) : "no better"}`);
     }
   }
   if (flags.json) {

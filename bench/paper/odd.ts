@@ -10,6 +10,11 @@ export function ourStep({ point, outcome }: Result): number | undefined {
   return point.method === "espalier" ? outcome.step.median : outcome.ours?.step;
 }
 
+/** Milliseconds of a step of both sides: what decides between two measurements must not favour one of them. */
+export function stepOfBoth({ outcome }: Result): number {
+  return "step" in outcome ? outcome.step.median + (outcome.ours?.step ?? 0) : Infinity;
+}
+
 /** The results in which ours took much longer than beside another method on the same set. */
 export function oddOnes(results: readonly Result[]): Result[] {
   const timed = results.filter((result) => ourStep(result) !== undefined);

@@ -44,6 +44,8 @@ export interface Result {
   readonly point: Point;
   readonly origin: Origin;
   readonly outcome: Measured | Failed;
+  /** How often it has been measured, if not once: the fastest for both sides together counts. */
+  readonly tries?: number;
 }
 
 /** What makes a result another one: what was measured, on which machine, by which code. */

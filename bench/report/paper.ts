@@ -1,6 +1,7 @@
 /** What the points of the paper's experiments say, as tables and as series for plots. */
 import { entropyBits } from "../../src/cli/entropy.ts";
 import { type Experiment, type MethodName, METHODS, type Point } from "../paper/plan.ts";
+import { oddOnes } from "../paper/odd.ts";
 import type { Measured, Result } from "../paper/results.ts";
 import { figure } from "../records.ts";
 import { table } from "./markdown.ts";
@@ -24,6 +25,12 @@ const MARK = " †";
 /** What it says. */
 export const UNSOUND = "†: misses half of the best sequences or more.";
 const isUnsound = ({ missed = 0 }: Measured) => missed >= 0.5;
+
+/** Stands by points in which something disturbed ours: see bench/paper/odd.ts. */
+const ODD_MARK = " ‡";
+/** What it says. */
+export const DISTURBED =
+  "‡: something slowed this process, so that ours took a quarter longer in it than at best on this set, or more; both sides ran in turns.";
 
 /** What varies in an experiment. */
 export const AXES: Record<Experiment, { name: string; of: (point: Point) => number }> = {
@@ -61,6 +68,8 @@ export const constraintUs: Value = ({ constraint }) =>
   constraint && 1000 * constraint.median >= LEAST_US ? 1000 * constraint.median : undefined;
 export const bytesPerItem: Value = ({ byteLength }, { rows }) => byteLength / rows;
 export const ratio: Value = (measured) => measured.ratio;
+/** Values that say how long something took. */
+const TIMES = new Set([stepUs, constraintUs, ratio]);
 export const missedPercent: Value = ({ missed }) => missed === undefined ? missed : 100 * missed;
 export const invalidPercent: Value = ({ invalid }) => 100 * invalid;
 /** Values that speak for themselves whatever a method misses. */
@@ -117,12 +126,12 @@ export function seriesOf(
   })).filter(({ data }) => data.length > 0);
 }
 
-/** A constraint and, behind a bar, ours in the same process. */
-function beside({ constraint, ours }: Measured): string {
+/** A time and, behind a bar, that of ours in the same process: machines change their pace from one to the next. */
+function beside(value: Value, { step, constraint, ours }: Measured): string {
+  const shown = (ms: number) => 1000 * ms < LEAST_US ? "noise" : figure(1000 * ms);
+  if (value === stepUs) return shown(step.median) + (ours ? ` / ${shown(ours.step)}` : "");
   if (!constraint) return "";
-  const shown = (us: number) => us < LEAST_US ? "noise" : figure(us);
-  const theirs = shown(1000 * constraint.median);
-  return ours ? `${theirs} / ${shown(1000 * ours.constraint)}` : theirs;
+  return shown(constraint.median) + (ours ? ` / ${shown(ours.constraint)}` : "");
 }
 
 /** A table, a row per method; with the paper's bound and the entropy below where it is about memory. */
@@ -133,6 +142,7 @@ export function tableOf(
   unit: string,
 ): string {
   const { axis, xs, at, methods } = grid(results, experiment);
+  const odd = new Set(oddOnes(results));
   const head = [unit, ...xs.map((x) => `${axis.name} = ${power(x, experiment)}`)];
   const rows = methods.map((method) => [
     LABELS[method],
@@ -141,8 +151,12 @@ export function tableOf(
       if (!result) return "";
       if (!("step" in result.outcome)) return reasonShown(result.outcome.reason);
       const shown = value(result.outcome, result.point);
-      const mark = !UNMARKED.has(value) && isUnsound(result.outcome) ? MARK : "";
-      if (value === constraintUs) return `${beside(result.outcome)}${mark}`;
+      const isOdd = TIMES.has(value) && odd.has(result);
+      const mark = (!UNMARKED.has(value) && isUnsound(result.outcome) ? MARK : "") +
+        (isOdd ? ODD_MARK : "");
+      if (value === constraintUs || value === stepUs) {
+        return `${beside(value, result.outcome)}${mark}`;
+      }
       return shown === undefined ? "" : `${figure(shown)}${mark}`;
     }),
   ]);

@@ -24,6 +24,7 @@ const MODEL = "The demo's model";
 const EVAL = "The demo's model on misspelt names";
 const LARGE = "More rows than memory";
 const PUBLISHED = "Against the published method in PyTorch";
+const PEERS = "Logits processors of transformers.js";
 
 /** Figures that are named by the size of the set: at 1, 10 and, in the search, 30 million items. */
 const sized = (label: string, bench: string, what: string, mark = ":"): Row => [
@@ -40,6 +41,7 @@ const list = (bench: string): Row => [
   "the trie of Maps",
   "search, B = 1, M = 20",
   "mask of 20 rows behind random prefixes",
+  "mask of 20 rows behind random prefixes, by a trie of Maps",
   "mask of 20 rows behind random prefixes: ours against the trie",
 ];
 
@@ -120,6 +122,12 @@ const BLOCKS: Record<string, Block> = {
       ),
       sized("without digests", OPEN, "open without digests, against fetch"),
       sized("with `parallel: 4`", OPEN, "open with parallel: 4, against fetch"),
+      [
+        "memory with `parallel: 4`, over HTTP",
+        "Memory to load",
+        undefined,
+        "10 M items, over HTTP, parallel: 4, two filters: beyond the runtime",
+      ],
       sized(
         "first step of a search, progressive, at 10 MB/s",
         SLOW,
@@ -174,11 +182,34 @@ const BLOCKS: Record<string, Block> = {
     ],
   },
   sets: {
-    columns: ["index", "trie of Maps", "search, M = 20", "mask of 20 rows", "against the trie's"],
+    columns: [
+      "index",
+      "trie of Maps",
+      "search, M = 20",
+      "mask of 20 rows",
+      "the trie's",
+      "ours against it",
+    ],
     rows: ["English words", "city names", "npm package names"].flatMap((name) => [
       list(`${name}, o200k`),
       list(`${name}, bytes`),
     ]),
+  },
+  peers: {
+    columns: ["ours", "trie of Maps", "ours against it"],
+    rows: [
+      ["memory", PEERS, "index", "trie of Maps"],
+      ...[0, 1, 5].map((depth): Row => {
+        const what = `20 rows of 151936 logits behind ${depth} tokens`;
+        return [
+          what,
+          PEERS,
+          `${what}: ours`,
+          `${what}: trie of Maps`,
+          `${what}: ours against the trie`,
+        ];
+      }),
+    ],
   },
   strings: {
     columns: ["o200k", "bytes"],
@@ -273,11 +304,17 @@ function blockOf({ columns, rows }: Block, records: readonly BenchRecord[]): str
   ].join("\n\n");
 }
 
-/** All blocks by name, from the machine with the most figures. */
+/** All blocks by name, each from the machine that measured its benches last. */
 export function readmeBlocks(records: readonly BenchRecord[]): Record<string, string> {
-  const machines = [...Map.groupBy(records, ({ origin }) => origin.machine).values()];
-  const own = machines.sort((a, b) => b.length - a.length)[0] ?? [];
   return Object.fromEntries(
-    Object.entries(BLOCKS).map(([name, block]) => [name, blockOf(block, own)]),
+    Object.entries(BLOCKS).map(([name, block]) => {
+      const benches = new Set(block.rows.map(([, bench]) => bench));
+      const own = records.filter(({ bench }) => benches.has(bench));
+      const latest = own.reduce((a, b) => a && a.origin.date >= b.origin.date ? a : b, own[0]);
+      return [
+        name,
+        blockOf(block, own.filter((it) => it.origin.machine === latest.origin.machine)),
+      ];
+    }),
   );
 }

@@ -1,7 +1,7 @@
-/** Searches, masks and filters over an index of strings; run by bench/sets/main.ts. Argument: the file. Prints JSON. */
+/** Searches and filters over an index of strings; run by bench/sets/main.ts. Argument: the file. Prints JSON. */
 import { ConstraintIndex, createDecoder, type ItemFilter } from "../../mod.ts";
 import { median, random } from "../support.ts";
-import { type Figure, MASKED, MASKED_ROWS, MASKS, prefixesOf, randomLogits } from "./rows.ts";
+import { type Figure, randomLogits } from "./rows.ts";
 
 const SHAPES = [{ batchSize: 1, beamSize: 20 }, { batchSize: 2, beamSize: 70 }];
 const SHARES = [0.01, 0.1];
@@ -69,15 +69,4 @@ for (const share of SHARES) {
   using filter = index.filter({ bits });
   for (const shape of SHAPES) await addSearch(`, ${allowed}`, shape, filter);
 }
-
-const logits = new Float32Array(MASKED_ROWS * V);
-const nextPrefixes = prefixesOf(index);
-const times = Array.from({ length: MASKS }, () => {
-  const prefixes = nextPrefixes();
-  logits.set(pool.subarray(0, logits.length));
-  const start = performance.now();
-  decoder.maskLogits(logits, prefixes);
-  return performance.now() - start;
-});
-add(MASKED, median(times), "ms");
 console.log(JSON.stringify(figures));

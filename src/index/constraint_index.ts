@@ -166,7 +166,7 @@ export class ConstraintIndex implements Disposable {
   /**
    * Reads an index from bytes, a stream, a `Blob`, a `Response`, an address, an S3 or R2 object or a
    * {@linkcode ByteSource}, in one pass and straight into the memory that the kernels use. Peak memory: the index,
-   * 256 KiB per request, and up to 8 MiB that WebCrypto copies while it digests.
+   * up to 1 MiB per request, and up to 4 MiB that WebCrypto copies while it digests.
    *
    * What can be asked again is continued where it broke off, and asked again where the store was busy. The index
    * is always one version, and every bit of it has been checked: see `verify`.

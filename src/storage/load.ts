@@ -69,8 +69,8 @@ export interface Loaded {
  *   sizes must agree, and whatever they say, each MiB must match the digest that the one header gives it.
  * - A chunk that does not match is fetched once more, if the header is still the same.
  * - An object that has changed is begun anew, once.
- * - Memory: the destination, a header, one buffer of 256 KiB per request, and the copies that WebCrypto makes of what
- *   it digests: 8 MiB at most.
+ * - Memory: the destination, a header, a buffer of 256 KiB per request (1 MiB behind 8 MiB of one), and the copies that
+ *   WebCrypto makes of what it digests: 4 MiB at most. Buffers of requests that have ended wait for the collector.
  *
  * @throws {IndexFormatError} if it is no index file.
  * @throws {IndexIntegrityError} if bytes are missing, too many, or do not match their digest.

@@ -3,11 +3,11 @@ import { StorageError, typeError } from "../errors.ts";
 import { safeCause } from "./redact.ts";
 import type { Part } from "./stored_object.ts";
 
-/** Bytes that a byte stream is asked for at a time; more of one that has brought much more. */
+/** Bytes that a byte stream is asked for at a time; more of one that has brought so many. */
 const READ_BYTES = 2 ** 18;
 const MOST_BYTES = 2 ** 20;
-/** A stream that is cut may take what it was asked for with it: beyond READ_BYTES not more than this share of it all. */
-const LOST_SHARE = 1 / 8;
+/** A stream that is cut may take what it was asked for with it: beyond READ_BYTES at most an eighth of it all. */
+const LONG_BYTES = 8 * MOST_BYTES;
 /** A stream that brings what is asked for in this time is asked for more at once. */
 const QUICK_MS = 4;
 
@@ -227,7 +227,7 @@ function openReader(stream: ReadableStream<Uint8Array>, isPatient: boolean): Str
       reader.read(new Uint8Array(buffer), { min: asked }).then(({ done, value }) => {
         if (value) buffer = value.buffer;
         brought += value?.length ?? 0;
-        const atMost = Math.min(Math.max(READ_BYTES, LOST_SHARE * brought), MOST_BYTES);
+        const atMost = brought >= LONG_BYTES ? MOST_BYTES : READ_BYTES;
         const isQuick = !isPatient && performance.now() - start < QUICK_MS;
         quick = isQuick ? Math.min(4 * quick, atMost) : 1;
         resolve(done && !value?.length ? undefined : value);
