@@ -88,7 +88,8 @@ export async function watchedRatios(): Promise<{ ratios: Ratio[] } & AsyncDispos
     },
     {
       name: "open against fetch, 1 M items",
-      atMost: 1.4,
+      // Half the digests are hidden behind the network where a second core is idle: on busy machines none are.
+      atMost: 1.6,
       sides: {
         open: () =>
           since(async () => {

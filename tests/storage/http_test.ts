@@ -148,18 +148,6 @@ const CASES: Record<string, Case> = {
   },
   "a late answer": { faults: [{ kind: "slow-first-byte", ms: 150 }], asked: ["all"] },
   "a trickle": { faults: [{ kind: "trickle", bytes: 16384, everyMs: 1 }], asked: ["all"] },
-  "a stream that is fast, then slow": {
-    faults: [{ kind: "trickle", from: 5e6, bytes: 16384, everyMs: 20 }],
-    asked: ["all", { from: 5e6 + 2 ** 20, lost: 2 ** 21 }],
-    options: { ...STALL, retries: 0 },
-    twice: 2 ** 20,
-  },
-  "a stream that is fast, then slow, twice": {
-    faults: Array(2).fill({ kind: "trickle", from: 3e6, bytes: 16384, everyMs: 20 }),
-    asked: ["all", { from: 3e6 + 2 ** 20, lost: 2 ** 21 }],
-    options: { ...STALL, retries: 0 },
-    twice: 2 ** 20,
-  },
   "no length": { faults: [{ kind: "no-length" }], asked: ["all"] },
   "chunks": { faults: [{ kind: "no-length", chunked: true }], asked: ["all"] },
   "no ETag": { faults: [{ kind: "hide-etag" }], asked: ["all"] },
@@ -300,4 +288,38 @@ await withServer("loading over HTTP", nginxMissing(), () => {
       for (const parallel of [1, 4]) await fails(`${proxy.url}/empty`, "truncated", { parallel });
       assert.deepEqual(asked(proxy), ["all", `0-${4 * CHUNK - 1}`]);
     }));
+});
+
+Deno.test("A stream that turns slow, but never stops, is read to its end without a retry", async () => {
+  const ranges: (string | null)[] = [];
+  const slowFrom = FILE.length - 6e5;
+  /** Answers from memory: fast at first, then 4 KiB every 20 ms. */
+  const fetch: typeof globalThis.fetch = (input, init) => {
+    const range = new Request(input, init).headers.get("range");
+    ranges.push(range);
+    const start = Number(range?.match(/\d+/)?.[0] ?? 0);
+    let at = start;
+    const body = new ReadableStream({
+      type: "bytes",
+      async pull(controller) {
+        const isSlow = at >= slowFrom;
+        if (isSlow) await new Promise((go) => setTimeout(go, 20));
+        const bytes = FILE.slice(at, Math.min(FILE.length, at + (isSlow ? 4096 : 65536)));
+        at += bytes.length;
+        controller.enqueue(bytes);
+        if (at === FILE.length) controller.close();
+      },
+    });
+    const headers = {
+      etag: '"a"',
+      "content-length": `${FILE.length - start}`,
+      "content-range": `bytes ${start}-${FILE.length - 1}/${FILE.length}`,
+    };
+    return Promise.resolve(new Response(body, { status: range ? 206 : 200, headers }));
+  };
+  await opensAs("http://127.0.0.1/large", FILE, { stallTimeoutMs: 200, retries: 0, fetch });
+  // The bytes of the read that was under way are asked for again, and then come packet by packet. A machine that
+  // pauses before may have none under way.
+  assert.ok(ranges.length <= 2, `${ranges}`);
+  if (ranges[1]) assert.ok(Number(ranges[1].match(/\d+/)?.[0]) >= slowFrom - 2 ** 18, `${ranges}`);
 });
