@@ -162,7 +162,7 @@ Deno.test("Faults that take time, and objects that change meanwhile", () =>
         assert.deepEqual(body, PART);
       }
       const ms = performance.now() - start;
-      assert.ok(ms > least - 2 && ms < least + 1000, `Took ${ms} ms, wanted ${least}`);
+      assert.ok(ms > least - 2, `Took ${ms} ms, wanted at least ${least}`);
     };
     proxy.next({ kind: "slow-first-byte", ms: 200 });
     await assertTakes(200);
