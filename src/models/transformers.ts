@@ -169,9 +169,10 @@ function leaveOne(
     return;
   }
   let best = -Infinity;
-  for (const token of kept) {
-    if (Number.isNaN(logits[token])) logits[token] = -Infinity;
-    else if (logits[token] > best) best = logits[token];
+  for (let i = 0; i < kept.length; i++) {
+    const logit = logits[kept[i]];
+    if (logit > best) best = logit;
+    else if (Number.isNaN(logit)) logits[kept[i]] = -Infinity;
   }
   if (Number.isFinite(best)) return;
   throw best > 0
