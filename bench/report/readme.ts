@@ -146,6 +146,7 @@ const BLOCKS: Record<string, Block> = {
     rows: [
       sized("constraint per step (mask, select, advance)", SEARCH, "constraint a step"),
       sized("whole search, 8 steps, log-softmax included", SEARCH, "whole search"),
+      sized("of that, the steps in the kernels", SEARCH, "steps in the kernels"),
       sized(
         "against an unconstrained search in the same kernels",
         SEARCH,

@@ -246,10 +246,14 @@ export function reportOf({ points, records }: Results) {
   return { markdown: `${parts.join("\n\n")}\n`, plots };
 }
 
-/** What stands in the README, of the machine with the most points or figures. */
+/** What stands in the README, of the machine that measured last. */
 export function blocksOf({ points, records }: Results): Record<string, string> {
-  const [most] = byMachine(points).sort(([, a], [, b]) => b.length - a.length);
-  return { ...readmeBlocks(records), paper: most ? paperBlock(...most) : NOTHING };
+  const latest = points.reduce(
+    (a, b) => a && a.origin.date >= b.origin.date ? a : b,
+    points[0],
+  )?.origin.machine;
+  const own = points.filter(({ origin }) => origin.machine === latest);
+  return { ...readmeBlocks(records), paper: own.length ? paperBlock(latest, own) : NOTHING };
 }
 
 /** Where another exact method took less time than ours in the same process. */
