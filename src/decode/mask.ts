@@ -12,6 +12,9 @@ export interface MaskOptions {
   endToken?: number;
 }
 
+/** Logits that outlast the filling of their row. It grows with the widest row: masking makes little garbage. */
+let outlasting = new Float32Array(64);
+
 /**
  * Sets logits [rows, W] of tokens that must not follow to -infinity, in place; W = logits.length / rows. A
  * prefix outside the set masks its whole row but `endToken`, so that a loop that went astray can stop. Cost
@@ -54,7 +57,8 @@ export function maskLogits(
   return prefixes.map((prefix, row) => {
     const logitsOfRow = logits.subarray(row * width, (row + 1) * width);
     const kept = keptTokens(index, prefix, filter, endToken);
-    const values = new Float32Array(kept.length);
+    if (kept.length > outlasting.length) outlasting = new Float32Array(2 * kept.length);
+    const values = outlasting;
     for (let i = 0; i < kept.length; i++) values[i] = logitsOfRow[kept[i]];
     logitsOfRow.fill(-Infinity);
     for (let i = 0; i < kept.length; i++) logitsOfRow[kept[i]] = values[i];
