@@ -114,11 +114,9 @@ async function benchPublished(): Promise<void> {
     const rounds: Record<Selection | "ours", number>[] = [];
     const ours = async () => (await search(decoder, logits)).milliseconds;
     for (let round = 0; round < WARM_UP + ROUNDS; round++) {
-      // Each behind each of the others as often.
-      const sides = ["per-beam", "ours", "at-once"] as const;
-      const order = round % 2 ? sides.toReversed() : sides;
       const times = { "per-beam": 0, ours: 0, "at-once": 0 };
-      for (const side of order) {
+      const order = ["per-beam", "ours", "at-once"] as const; // and backwards, every other time
+      for (const side of round % 2 ? order.toReversed() : order) {
         times[side] = side === "ours" ? await ours() : await published.time(side);
       }
       rounds.push(times);

@@ -88,7 +88,7 @@ export async function watchedRatios(): Promise<{ ratios: Ratio[] } & AsyncDispos
     },
     {
       name: "open against fetch, 1 M items",
-      // Half the digests are hidden behind the network where a second core is idle: on busy machines none are.
+      // Digests hide behind the network where a second core is idle, and on busy machines none is.
       atMost: 1.6,
       sides: {
         open: () =>

@@ -1,4 +1,5 @@
 /** The tables of the README: which figures of which bench stand where. */
+import type { Origin } from "../origin.ts";
 import { type BenchRecord, figure } from "../records.ts";
 import { table, wrapped } from "./markdown.ts";
 
@@ -305,17 +306,20 @@ function blockOf({ columns, rows }: Block, records: readonly BenchRecord[]): str
   ].join("\n\n");
 }
 
+/** Of entries, those of the machine that measured last. */
+export function ofLatestMachine<T extends { origin: Origin }>(entries: readonly T[]): T[] {
+  let latest: Origin | undefined;
+  for (const { origin } of entries) if (!latest || origin.date > latest.date) latest = origin;
+  return entries.filter(({ origin }) => origin.machine === latest?.machine);
+}
+
 /** All blocks by name, each from the machine that measured its benches last. */
 export function readmeBlocks(records: readonly BenchRecord[]): Record<string, string> {
   return Object.fromEntries(
     Object.entries(BLOCKS).map(([name, block]) => {
       const benches = new Set(block.rows.map(([, bench]) => bench));
       const own = records.filter(({ bench }) => benches.has(bench));
-      const latest = own.reduce((a, b) => a && a.origin.date >= b.origin.date ? a : b, own[0]);
-      return [
-        name,
-        blockOf(block, own.filter((it) => it.origin.machine === latest.origin.machine)),
-      ];
+      return [name, blockOf(block, ofLatestMachine(own))];
     }),
   );
 }

@@ -4,7 +4,7 @@ import { type BenchRecord, figure } from "../records.ts";
 import type { Origin } from "../origin.ts";
 import type { Results } from "./load.ts";
 import { table, wrapped } from "./markdown.ts";
-import { readmeBlocks } from "./readme.ts";
+import { ofLatestMachine, readmeBlocks } from "./readme.ts";
 import {
   AXES,
   bytesPerItem,
@@ -248,12 +248,9 @@ export function reportOf({ points, records }: Results) {
 
 /** What stands in the README, of the machine that measured last. */
 export function blocksOf({ points, records }: Results): Record<string, string> {
-  const latest = points.reduce(
-    (a, b) => a && a.origin.date >= b.origin.date ? a : b,
-    points[0],
-  )?.origin.machine;
-  const own = points.filter(({ origin }) => origin.machine === latest);
-  return { ...readmeBlocks(records), paper: own.length ? paperBlock(latest, own) : NOTHING };
+  const own = ofLatestMachine(points);
+  const paper = own.length ? paperBlock(own[0].origin.machine, own) : NOTHING;
+  return { ...readmeBlocks(records), paper };
 }
 
 /** Where another exact method took less time than ours in the same process. */

@@ -29,8 +29,8 @@ export type Fault =
    * the `target` of the proxy. The response under way goes on as the origin sends it.
    */
   | { kind: "change"; at: number; change: () => void | Promise<void> }
-  /** Sends so many bytes at a time from an offset on, and waits before each. */
-  | { kind: "trickle"; bytes: number; everyMs: number; from?: number }
+  /** Sends so many bytes at a time, and waits before each. */
+  | { kind: "trickle"; bytes: number; everyMs: number }
   /** Answers the range so many bytes further on; Content-Range tells the truth about it. */
   | { kind: "wrong-range"; by: number };
 

@@ -200,7 +200,7 @@ export class FaultProxy implements AsyncDisposable {
     setField(head, "transfer-encoding", isChunked ? "chunked" : undefined);
     await wire.writeHead(head);
 
-    const trickle = faultOf(faults, "trickle");
+    const { bytes: burst = CHUNK_BYTES, everyMs = 0 } = faultOf(faults, "trickle") ?? {};
     const events = bodyEvents(faults);
     const happen = async () => {
       while (events[0]?.at === request.bytesSent) await events.shift()!.happen(signal);
@@ -208,12 +208,10 @@ export class FaultProxy implements AsyncDisposable {
     for await (const bytes of isEmpty ? [] : body) {
       for (let done = 0; done < bytes.length;) {
         await happen();
-        const isTrickle = trickle !== undefined && request.bytesSent >= (trickle.from ?? 0);
-        const burst = isTrickle ? trickle.bytes : CHUNK_BYTES;
         const room = (events[0]?.at ?? Infinity) - request.bytesSent;
         const raw = bytes.subarray(done, done + Math.min(CHUNK_BYTES, burst, room));
         const piece = corrupted(raw, request.bytesSent, faults);
-        if (isTrickle) await sleep(trickle.everyMs, signal);
+        await sleep(everyMs, signal);
         await this.#throttle(piece.length, signal);
         await wire.write(isChunked ? chunk(piece) : piece);
         done += piece.length;
