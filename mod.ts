@@ -7,16 +7,17 @@
  * @module
  */
 export { ConstraintIndex, type LevelInfo, type OpenOptions } from "./src/index/constraint_index.ts";
-export type { Encoding, Starts } from "./src/index/layout.ts";
-export { type AllowedItems, ItemFilter } from "./src/index/filter.ts";
+export type { Encoding, Starts } from "./src/index/format/layout.ts";
+export type { FilterExpression } from "./src/index/filter_expression.ts";
+export { type AllowedItems, ItemFilter } from "./src/index/item_filter.ts";
 export type { IndexSource } from "./src/storage/source.ts";
 export type { ByteRange, ByteSource } from "./src/storage/stored_object.ts";
 export { type R2Bucket, type R2ObjectBody, r2Source } from "./src/storage/r2.ts";
-export type { TransferOptions } from "./src/storage/load.ts";
+export type { TransferOptions } from "./src/storage/load/options.ts";
 export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
 export type { DeviceOptions } from "./src/decode/device.ts";
 export { reorderRows, type RowsToReorder } from "./src/kernels/webgpu/reorder.ts";
-export { type FoundItem, itemsOf } from "./src/decode/items.ts";
+export { type FoundItem, itemsOf } from "./src/decode/found_items.ts";
 export type { MaskOptions } from "./src/decode/mask.ts";
 export type {
   Backend,

@@ -1,7 +1,7 @@
 // What the steps of all baselines share: rows of logits become scores, candidates are offered, winners are written.
 // No filters, no end tokens, no penalties: sequences of one length.
-import { rowMax, sumExp } from "../module/softmax";
-import { bar, close, open, push } from "../module/select";
+import { rowMax, sumExp } from "../kernels/softmax";
+import { bar, close, open, push } from "../kernels/select";
 
 /** The search record; bench/baselines/wasm_search.ts writes it. Beams are written to one half of each array and read from the other. */
 @unmanaged

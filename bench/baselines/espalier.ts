@@ -1,6 +1,6 @@
 /** Ours: the index and kernel on WASM as one of the methods, and whole searches on WebGPU. */
 import { createDecoder } from "../../mod.ts";
-import { buildIndex } from "../../src/index/build.ts";
+import { buildIndex } from "../../src/build/mod.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
 import type { ConstraintIndex } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";

@@ -48,7 +48,7 @@ const MAX_BYTES = 2 ** 32;
 
 // One module for all: its instances share the compiled code.
 const module = await WebAssembly.compile(
-  await Deno.readFile(new URL("./module.gen.wasm", import.meta.url)),
+  await Deno.readFile(new URL("./baselines.gen.wasm", import.meta.url)),
 );
 
 /**

@@ -1,5 +1,5 @@
 /** Seeded sets of distinct sequences, made in sorted order: memory of the set and of one bucket. */
-import { random } from "../support.ts";
+import { random } from "../lib/support.ts";
 import type { SequenceSet } from "./method.ts";
 import { tokenArray } from "./set.ts";
 

@@ -2,10 +2,10 @@
 import { ConstraintIndex, createDecoder, type Decoder, type ItemFilter } from "../../mod.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
-import { passesOver, stepsOf } from "../kernel_search.ts";
-import { serve } from "../server.ts";
-import { B, L, M, randomIndex, randomLogits, V } from "../support.ts";
-import { allowEverything } from "../unconstrained.ts";
+import { passesOver, stepsOf } from "../lib/kernel_search.ts";
+import { serve } from "../lib/file_server.ts";
+import { B, L, M, randomIndex, randomLogits, V } from "../lib/support.ts";
+import { allowEverything } from "../lib/unconstrained.ts";
 import type { Ratio } from "./judge.ts";
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);

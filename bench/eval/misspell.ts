@@ -1,9 +1,9 @@
 /**
  * Misspells names for the evaluation. It shares no code or seed with the generator that the model was trained on
- * (src/cli/demo/speller/train/misspell.py): that one must not be what is measured. What people mishear is the same:
+ * (demo/speller/train/misspell.py): that one must not be what is measured. What people mishear is the same:
  * 25 of the 41 rules in EARS are pairs of its SOUNDS, too, and both take vowels for one another.
  */
-import { random } from "../support.ts";
+import { random } from "../lib/support.ts";
 
 /** A misspelt name and how it came about. */
 export interface Misspelling {

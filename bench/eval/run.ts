@@ -1,11 +1,11 @@
 /** Draws queries, has them answered in every way, and counts. */
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
-import { heldOut } from "../../src/cli/demo/fold.ts";
-import { loadPlaces } from "../../src/cli/demo/places.ts";
-import { random } from "../support.ts";
+import { heldOut } from "../../demo/fold.ts";
+import { loadPlaces } from "../../demo/places.ts";
+import { random } from "../lib/support.ts";
 import { canMisspell, misspeller } from "./misspell.ts";
-import type { Answer, Task } from "./process.ts";
+import type { Answer, Task } from "../children/eval.ts";
 
 /** Ways to answer. */
 const WAYS = [
@@ -126,7 +126,12 @@ async function inParallel(
   await Promise.all(Array.from({ length: processes }, async (_, first) => {
     const own = tasks.filter((_, i) => i % processes === first);
     const child = new Deno.Command(Deno.execPath(), {
-      args: ["run", "--quiet", "--allow-read", new URL("./process.ts", import.meta.url).href],
+      args: [
+        "run",
+        "--quiet",
+        "--allow-read",
+        new URL("../children/eval.ts", import.meta.url).href,
+      ],
       stdin: "piped",
       stdout: "piped",
     }).spawn();

@@ -1,5 +1,5 @@
 /** Runs SQL in DuckDB, as a process of its own: MEMORY in bytes, TEMP folder, SQL. */
-import { loadDuckDB } from "../../src/cli/duckdb.ts";
+import { loadDuckDB } from "../../src/cli/tables/duckdb.ts";
 
 const [memory, folder, sql] = Deno.args;
 const { DuckDBInstance } = await loadDuckDB();

@@ -1,6 +1,6 @@
 /** The same random rows in three forms: a matrix in a `.npy` file, and Parquet files that DuckDB writes. */
-import { npyHeader } from "../../src/cli/npy_array.ts";
-import { L, random, V } from "../support.ts";
+import { npyHeader } from "../../src/cli/numpy/array.ts";
+import { L, random, V } from "../lib/support.ts";
 
 /** Most rows: then the generator, a counter of 32 bits, would begin anew. */
 export const MOST_ROWS = 2 ** 32 / L;
@@ -42,7 +42,7 @@ interface ParquetForm {
 }
 
 /**
- * SQL that writes the rows of {@linkcode writeNpy} as a Parquet file. It repeats `random` of bench/support.ts; the digests
+ * SQL that writes the rows of {@linkcode writeNpy} as a Parquet file. It repeats `random` of bench/lib/support.ts; the digests
  * of the indexes tell whether the rows are the same.
  */
 export function parquetSql(file: string, rows: number, { select }: ParquetForm): string {

@@ -1,5 +1,5 @@
 /** Runs a command and watches what it takes. For Linux: it reads /proc. */
-import { MB } from "../support.ts";
+import { MB } from "../lib/support.ts";
 
 const POLL_MS = 100;
 

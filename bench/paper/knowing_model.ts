@@ -1,7 +1,7 @@
 /** A model that has learnt something of the set, as a trained one has: for the experiment `sharp`. */
 import type { Method, SequenceSet } from "../baselines/method.ts";
 import { allowedTokens } from "../baselines/set.ts";
-import { random } from "../support.ts";
+import { random } from "../lib/support.ts";
 import type { Point } from "./plan.ts";
 
 /** Rows of logits begin at so many places of one array. */

@@ -8,8 +8,8 @@
 import { totalmem } from "node:os";
 import { dirname } from "node:path";
 import { parseArgs } from "node:util";
-import { origin } from "../origin.ts";
-import { figure } from "../records.ts";
+import { origin } from "../lib/origin.ts";
+import { figure } from "../lib/records.ts";
 import { oddOnes, stepOfBoth } from "./odd.ts";
 import { capsOf, type Effort, EXPERIMENTS, METHODS, plan, type Point, weightOf } from "./plan.ts";
 import { type Failed, type Measured, ResultStore } from "./results.ts";

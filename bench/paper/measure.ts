@@ -4,7 +4,7 @@ import { branchSet, randomSet } from "../baselines/random_set.ts";
 import { countOutside } from "../baselines/set.ts";
 import type { Method, SequenceSet } from "../baselines/method.ts";
 import { EspalierError } from "../../src/errors.ts";
-import { peakMemory } from "../peak_memory.ts";
+import { peakMemory } from "../lib/peak_memory.ts";
 import { knownLogits } from "./knowing_model.ts";
 import { makerOf, methodOf } from "./methods.ts";
 import type { Caps, Point } from "./plan.ts";

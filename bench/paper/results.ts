@@ -1,5 +1,5 @@
 /** Results of points in a file of JSON lines: whatever is finished is in it, whenever the run ends. */
-import type { Origin } from "../origin.ts";
+import type { Origin } from "../lib/origin.ts";
 import type { Point } from "./plan.ts";
 
 /** Milliseconds: median, and what one in ten is below and above. */

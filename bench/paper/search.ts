@@ -1,7 +1,7 @@
 /** One search of a method over seeded logits: its time, its live rows, what it finds. */
 import type { Method, MethodShape } from "../baselines/method.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
-import { random } from "../support.ts";
+import { random } from "../lib/support.ts";
 import type { Point } from "./plan.ts";
 import type { Spread } from "./results.ts";
 

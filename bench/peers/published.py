@@ -1,4 +1,4 @@
-"""The published method, STATIC (arXiv 2602.22647), in PyTorch on one thread: run by bench/published.ts.
+"""The published method, STATIC (arXiv 2602.22647), in PyTorch on one thread: run by bench/run/published.ts.
 
 Arguments: rows of tokens (raw uint16), logits [L, B*M, V] (raw float32), V, L, B, M.
 It prints a JSON object about its index, and then answers lines: `time SELECTION` with the milliseconds of one whole

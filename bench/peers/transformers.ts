@@ -4,13 +4,12 @@
  *
  * deno task bench:peers [--json FILE]
  */
-// deno-lint-ignore no-import-prefix -- too heavy for the lock file of the project; this folder has its own
-import { LogitsProcessor, Tensor } from "npm:@huggingface/transformers@4.3.1";
-import { buildIndex } from "../../src/index/build.ts";
-import { ConstraintLogitsProcessor } from "../../src/models/transformers.ts";
+import { LogitsProcessor, Tensor } from "@huggingface/transformers";
+import { buildIndex } from "../../src/build/mod.ts";
+import { ConstraintLogitsProcessor } from "../../src/models/transformers/mod.ts";
 import { heldBytes, heldSince } from "../baselines/js_heap.ts";
-import { record, writeRecords } from "../records.ts";
-import { median, random } from "../support.ts";
+import { record, writeRecords } from "../lib/records.ts";
+import { median, random } from "../lib/support.ts";
 import { maskByTrie, type Trie, trieOf } from "./map_trie.ts";
 
 const BENCH = "Logits processors of transformers.js";

@@ -1,7 +1,7 @@
 /** Reads the committed results: points of the paper's experiments, and figures of the benches. */
 import type { Effort, Point } from "../paper/plan.ts";
 import type { Result } from "../paper/results.ts";
-import type { BenchRecord } from "../records.ts";
+import type { BenchRecord } from "../lib/records.ts";
 
 /** All that was measured, newest of each. */
 export interface Results {

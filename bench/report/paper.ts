@@ -1,9 +1,9 @@
 /** What the points of the paper's experiments say, as tables and as series for plots. */
-import { entropyBits } from "../../src/cli/entropy.ts";
+import { entropyBits } from "../../src/index/entropy.ts";
 import { type Experiment, type MethodName, METHODS, type Point } from "../paper/plan.ts";
 import { oddOnes } from "../paper/odd.ts";
 import type { Measured, Result } from "../paper/results.ts";
-import { figure } from "../records.ts";
+import { figure } from "../lib/records.ts";
 import { table } from "./markdown.ts";
 
 /** Names for people. */

@@ -1,6 +1,5 @@
 /** A plot as SVG: lines over axes that are mostly logarithmic, named at their ends, readable on light and on dark pages. */
-// deno-lint-ignore no-import-prefix -- this folder has a lock file of its own
-import * as echarts from "npm:echarts@6.1.0";
+import * as echarts from "echarts";
 import { type Plot, superscript } from "./paper.ts";
 
 /** Written into the plot, and replaced by a rule of the style sheet on dark pages. */

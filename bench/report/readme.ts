@@ -1,6 +1,6 @@
 /** The tables of the README: which figures of which bench stand where. */
-import type { Origin } from "../origin.ts";
-import { type BenchRecord, figure } from "../records.ts";
+import type { Origin } from "../lib/origin.ts";
+import { type BenchRecord, figure } from "../lib/records.ts";
 import { table, wrapped } from "./markdown.ts";
 
 /** A row: its label, and for each column the name of a figure, or nothing. */

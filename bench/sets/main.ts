@@ -7,8 +7,8 @@
 import { totalmem } from "node:os";
 import { join } from "node:path";
 import { heapFlags } from "../baselines/js_heap.ts";
-import { jsonFile, record, writeRecords } from "../records.ts";
-import { inProcess } from "../support.ts";
+import { jsonFile, record, writeRecords } from "../lib/records.ts";
+import { inProcess } from "../lib/support.ts";
 import { LISTS } from "./lists.ts";
 import type { Figure } from "./rows.ts";
 

@@ -8,7 +8,7 @@ import { heldBytes, heldSince } from "../baselines/js_heap.ts";
 import { mapBytes } from "../baselines/map_trie.ts";
 import { checkFits } from "../baselines/module.ts";
 import { maskByTrie, trieOf } from "../peers/map_trie.ts";
-import { median } from "../support.ts";
+import { median } from "../lib/support.ts";
 import { type Figure, MASKED, MASKED_ROWS, MASKS, prefixesOf, randomLogits } from "./rows.ts";
 
 /** Code that has just been compiled is slow: so many masks are not timed. */

@@ -1,6 +1,6 @@
 /** Searches and filters over an index of strings; run by bench/sets/main.ts. Argument: the file. Prints JSON. */
 import { ConstraintIndex, createDecoder, type ItemFilter } from "../../mod.ts";
-import { median, random } from "../support.ts";
+import { median, random } from "../lib/support.ts";
 import { type Figure, randomLogits } from "./rows.ts";
 
 const SHAPES = [{ batchSize: 1, beamSize: 20 }, { batchSize: 2, beamSize: 70 }];

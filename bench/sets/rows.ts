@@ -1,6 +1,6 @@
 /** Rows of logits that are masked: the same ones, whoever masks them. */
 import type { ConstraintIndex } from "../../mod.ts";
-import { random } from "../support.ts";
+import { random } from "../lib/support.ts";
 
 /** What a process of this folder prints. */
 export interface Figure {

@@ -11,24 +11,21 @@
  *
  * @module
  */
-import { EspalierError } from "../errors.ts";
-import { build, BUILD_HELP } from "./build.ts";
-import { convert, CONVERT_HELP } from "./convert.ts";
-import { decode, DECODE_HELP } from "./decode.ts";
-import { diff, DIFF_HELP } from "./diff.ts";
-import { UsageError } from "./input.ts";
-import { inspect, INSPECT_HELP } from "./inspect.ts";
-import { ClosedOutput, type Io, terminal } from "./output.ts";
-import { push, PUSH_HELP } from "./push.ts";
-import { query, QUERY_HELP } from "./query.ts";
-import { environment } from "./s3.ts";
-import { serve, SERVE_HELP } from "./serve.ts";
-import { verify, VERIFY_HELP } from "./verify.ts";
+import { build, BUILD_HELP } from "./commands/build.ts";
+import { convert, CONVERT_HELP } from "./commands/convert.ts";
+import { decode, DECODE_HELP } from "./commands/decode.ts";
+import { diff, DIFF_HELP } from "./commands/diff.ts";
+import { errorJson, errorText, UsageError } from "./errors.ts";
+import { inspect, INSPECT_HELP } from "./commands/inspect.ts";
+import { ClosedOutput, type Io, terminal } from "./io/terminal.ts";
+import { push, PUSH_HELP } from "./commands/push.ts";
+import { query, QUERY_HELP } from "./commands/query.ts";
+import { environment } from "./args/s3_flags.ts";
+import { serve, SERVE_HELP } from "./commands/serve.ts";
+import { verify, VERIFY_HELP } from "./commands/verify.ts";
+import { VERSION } from "../version.gen.ts";
 
 export type { Io };
-
-/** As in deno.json, which is no module for whoever imports this by URL. */
-const VERSION = "0.1.0";
 
 const HELP = `Espalier keeps a generative model inside a set of allowed token sequences
 
@@ -46,7 +43,6 @@ Commands
   verify    reads a whole index and checks all that can be checked
   push      puts an index where it is to be opened from: S3, what speaks like it, or a folder
   convert   makes an index of the arrays of the published implementation (.npz), or those of an index
-  demo      finds the place that a misspelt name means, among 171 075 real ones
   help      this text; help COMMAND for the rest; --version for the version
 
 Examples
@@ -66,9 +62,6 @@ about (file, row, expected, actual, …)
 
 type Command = (args: string[], io: Io) => Promise<number>;
 
-/** The demo brings its own data, which the other commands should not wait for. */
-const demo: Command = async (args) => (await import("./demo.ts")).demo(args);
-
 /** `errorCode` where 1 says something else than that the input is bad. */
 const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: number }>([
   ["build", { run: build, help: BUILD_HELP }],
@@ -80,7 +73,6 @@ const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: numb
   ["verify", { run: verify, help: VERIFY_HELP }],
   ["push", { run: push, help: PUSH_HELP }],
   ["convert", { run: convert, help: CONVERT_HELP }],
-  ["demo", { run: demo }],
 ]);
 
 /** What shells give a process that ends because nobody reads on: 128 + SIGPIPE. */
@@ -119,6 +111,9 @@ export async function main(
       io.out(`${VERSION}\n`);
       return 0;
     }
+    if (name === "demo") {
+      throw new UsageError('There is no command "demo" any more: run "deno task demo"');
+    }
     if (!command) {
       throw new UsageError(name ? `Unknown command "${name}"` : "Expected a command, found none");
     }
@@ -135,35 +130,14 @@ export async function main(
   }
 }
 
-/** Tells an error in two lines, or as JSON; returns the exit code. */
+/** Tells an error as text or as JSON; returns the exit code. */
 function report(error: unknown, command: string | undefined, isJson: boolean, io: Io): number {
-  const { code, message, facts } = describe(error);
-  if (isJson) {
-    io.err(`${JSON.stringify({ error: { code, message, ...facts } })}\n`);
-  } else {
-    io.err(`error: ${message}\n`);
-    const fields = Object.entries(facts).map(([key, value]) => `  ${key} ${JSON.stringify(value)}`);
-    if (error instanceof EspalierError) io.err(`  code ${code}${fields.join("")}\n`);
-    if (error instanceof UsageError) {
-      io.err(`  try: deno task cli help${command ? ` ${command}` : ""}\n`);
-    }
-  }
-  if (error instanceof UsageError) return 2;
-  const isExpected = error instanceof EspalierError || error instanceof Deno.errors.NotCapable;
-  // Whatever else comes here is a mistake of ours: its trace helps to mend it.
-  if (!isExpected && !isJson && error instanceof Error && error.stack) io.err(`${error.stack}\n`);
-  return 1;
-}
-
-function describe(
-  error: unknown,
-): { code: string; message: string; facts: Record<string, unknown> } {
-  if (error instanceof EspalierError) {
-    const { name: _name, code, ...facts } = error;
-    return { code, message: error.message, facts };
-  }
-  const code = error instanceof UsageError ? "usage" : "unexpected";
-  return { code, message: error instanceof Error ? error.message : String(error), facts: {} };
+  io.err(
+    isJson
+      ? errorJson(error)
+      : errorText(error, `deno task cli help${command ? ` ${command}` : ""}`),
+  );
+  return error instanceof UsageError ? 2 : 1;
 }
 
 if (import.meta.main) {
@@ -171,15 +145,12 @@ if (import.meta.main) {
   const calledFrom = environment("INIT_CWD");
   if (calledFrom) Deno.chdir(calledFrom);
   const interrupt = new AbortController();
-  // The demo leaves no file behind, so it may end at once, as is the default.
-  if (Deno.args[0] !== "demo") {
-    const listen = (signal: Deno.Signal, exitCode: number) =>
-      Deno.addSignalListener(signal, () => interrupt.abort(new Interrupted(exitCode)));
-    listen("SIGINT", 130);
-    if (Deno.build.os !== "windows") {
-      listen("SIGTERM", 143);
-      listen("SIGHUP", 129);
-    }
+  const listen = (signal: Deno.Signal, exitCode: number) =>
+    Deno.addSignalListener(signal, () => interrupt.abort(new Interrupted(exitCode)));
+  listen("SIGINT", 130);
+  if (Deno.build.os !== "windows") {
+    listen("SIGTERM", 143);
+    listen("SIGHUP", 129);
   }
   Deno.exit(await main(Deno.args, terminal(interrupt.signal)));
 }

@@ -10,11 +10,11 @@ import {
   openGpu,
   requestDevice,
 } from "./device.ts";
-import { batchFilters, isFiltered } from "./filters.ts";
+import { batchFilters, isFiltered } from "./batch_filters.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { levelsToCheck, searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
-import { type Course, runGpuModel, runModel } from "./search.ts";
+import { type Course, runGpuModel, runModel } from "./search_loop.ts";
 import type { Backend, BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "./types.ts";
 
 /** How to make a decoder. */

@@ -1,6 +1,6 @@
 /** Which GPU to search on, if any, and why. */
 import { BackendError, EspalierError } from "../errors.ts";
-import type { IndexStorage } from "../index/storage.ts";
+import type { IndexStorage } from "../index/index_memory.ts";
 import { misfit, WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 
 /** What the caller says about the GPU. */

@@ -1,7 +1,7 @@
 /** Masks logits in place, for search loops that are not ours. */
 import { rangeError, typeError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
-import type { ItemFilter } from "../index/filter.ts";
+import type { ItemFilter } from "../index/item_filter.ts";
 import { checkEndToken } from "./options.ts";
 
 /** What `maskLogits` takes beside logits and prefixes. */

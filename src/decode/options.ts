@@ -1,8 +1,8 @@
 /** Checks what the caller of a search asks for. */
 import { rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
-import { LEVEL_RECORD_BYTES, type LevelShape, MAX_VOCAB } from "../index/layout.ts";
-import type { IndexStorage } from "../index/storage.ts";
+import { LEVEL_RECORD_BYTES, type LevelShape, MAX_VOCAB } from "../index/format/layout.ts";
+import type { IndexStorage } from "../index/index_memory.ts";
 import type { SearchShape } from "../kernels/kernel.ts";
 import type { BeamSearchOptions } from "./types.ts";
 

@@ -1,6 +1,6 @@
 /** From the beams that are left to what the caller gets. */
-import { LEVEL_RECORD_BYTES, NONE } from "../index/layout.ts";
-import { type IndexStorage, RESULT_BYTES } from "../index/storage.ts";
+import { LEVEL_RECORD_BYTES, NONE } from "../index/format/layout.ts";
+import { type IndexStorage, RESULT_BYTES } from "../index/index_memory.ts";
 import { BEAM_ENDED, type Beams } from "../kernels/kernel.ts";
 import type { Backend, BeamSearchResult } from "./types.ts";
 

@@ -1,7 +1,7 @@
 /** What a search takes and gives: models, options, results. */
-import type { ItemFilter } from "../index/filter.ts";
+import type { ItemFilter } from "../index/item_filter.ts";
 import type { Logits, Normalize } from "../kernels/kernel.ts";
-import type { GpuLogits } from "../kernels/webgpu/search.ts";
+import type { GpuLogits } from "../kernels/webgpu/gpu_search.ts";
 
 export type { GpuLogits, Logits, Normalize };
 

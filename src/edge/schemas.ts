@@ -1,7 +1,7 @@
 /** What requests may hold. The same schemas validate and make the OpenAPI document. */
 // deno-lint-ignore no-import-prefix -- no import map applies to whoever imports this by URL
 import * as v from "npm:valibot@1.5.0";
-import type { FilterExpression } from "./filters.ts";
+import type { FilterExpression } from "../index/filter_expression.ts";
 import type { Limits } from "./options.ts";
 import { Refusal } from "./problem.ts";
 

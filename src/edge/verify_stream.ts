@@ -1,6 +1,7 @@
 /** Checks a stored index without keeping it. */
-import { checkMetadata, decodeShape } from "../index/header.ts";
-import { load, type TransferOptions } from "../storage/load.ts";
+import { checkMetadata, decodeShape } from "../index/format/header.ts";
+import { load } from "../storage/load/load.ts";
+import type { TransferOptions } from "../storage/load/options.ts";
 import { CHUNK_BYTES } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
 

@@ -1,14 +1,20 @@
 /** The constraint index: a set of allowed token sequences, opened for lookups and searches. */
 import { EspalierError, rangeError } from "../errors.ts";
-import { load, type TransferOptions } from "../storage/load.ts";
+import { load } from "../storage/load/load.ts";
+import type { TransferOptions } from "../storage/load/options.ts";
 import { streamFile } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
-import { compiledModule } from "../wasm/module.ts";
+import { compiledModule } from "../wasm/kernels.ts";
 import { Arrival } from "./arrival.ts";
-import { type AllowedItems, filterBitsOf, type ItemFilter, makeFilter } from "./filter.ts";
-import { checkMetadata, decodeShape, type IndexShape, partCount, planData } from "./header.ts";
-import { itemsAt } from "./items.ts";
-import { namedFilterBits } from "./named_filters.ts";
+import { type AllowedItems, filterBitsOf, type ItemFilter, makeFilter } from "./item_filter.ts";
+import {
+  checkMetadata,
+  decodeShape,
+  type IndexShape,
+  partCount,
+  planData,
+} from "./format/header.ts";
+import { itemsAt } from "./item_lookup.ts";
 import {
   type Encoding,
   innerEdges,
@@ -17,14 +23,9 @@ import {
   NONE,
   type Starts,
   tokenBits,
-} from "./layout.ts";
-import {
-  type IndexMemory,
-  type IndexStorage,
-  reserve,
-  RESULT_BYTES,
-  verifyStructure,
-} from "./storage.ts";
+} from "./format/layout.ts";
+import { type IndexMemory, type IndexStorage, reserve, RESULT_BYTES } from "./index_memory.ts";
+import { verifyStructure } from "./verify.ts";
 
 /** One level of an index: all allowed prefixes of one length. */
 export interface LevelInfo {
@@ -51,7 +52,7 @@ export interface LevelInfo {
 /** How to open an index. */
 export interface OpenOptions extends TransferOptions {
   /**
-   * The compiled kernels (`src/wasm/module.gen.wasm`), on platforms that refuse to compile from bytes. Those do without
+   * The compiled kernels (`src/wasm/kernels.gen.wasm`), on platforms that refuse to compile from bytes. Those do without
    * fused multiply-add, unless they load Espalier's bundle for them.
    */
   wasm?: WebAssembly.Module;
@@ -283,12 +284,15 @@ export class ConstraintIndex implements Disposable {
 
   /**
    * Compiles a filter: only the sequences with these ordinals count where it is used. It belongs to the caller, and to
-   * this index. Needs all levels. It may let memory grow: a model that makes one reads `input.out` afresh. Cost: one pass over row starts and bitmaps, 20 ms for 10 million sequences, whatever
-   * is allowed; ordinals one by one cost more than bits.
+   * this index. Needs all levels. It may let memory grow: a model that makes one reads `input.out` afresh. Cost: one pass
+   * over row starts and bitmaps, 20 ms for 10 million sequences, whatever is allowed; ordinals one by one cost more than
+   * bits.
    *
    * @param allowed ordinals in any order, repeated or not; or `{ bits }`: bit i of byte i >> 3 is ordinal i,
-   * ceil(size / 8) bytes, as `numpy.packbits(mask, bitorder="little")` makes them.
+   * ceil(size / 8) bytes, as `numpy.packbits(mask, bitorder="little")` makes them; or the name of a filter that is
+   * stored in the index, or several combined: `{ all: ["fresh", { not: "adult" }] }`.
    * @throws {RangeError} for ordinals outside [0, size), and bits of another length.
+   * @throws {EspalierError} with code `"unknown-filter"`; `"not-loaded"` before `ready`.
    */
   filter(allowed: AllowedItems): ItemFilter {
     const storage = this.#open();
@@ -314,7 +318,7 @@ export class ConstraintIndex implements Disposable {
    * ```
    */
   namedFilter(name: string): ItemFilter {
-    return this.filter({ bits: namedFilterBits(this.#open(), name) });
+    return this.filter(name);
   }
 
   /** Gives the memory back, and ends the loading. Later use throws an `EspalierError` with code `"disposed"`. */

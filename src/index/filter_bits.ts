@@ -11,9 +11,9 @@
  * Vectors that are always equal are one: where every edge of a level goes on, its bits are those of the rows that it
  * leads to, and where those have one edge each, the bits of these. So one-child tails share one vector.
  */
-import type { LevelShape } from "./layout.ts";
-import { innerEdges, LEVEL_FIELDS, LEVEL_RECORD_BYTES, rowWords } from "./layout.ts";
-import type { IndexStorage } from "./storage.ts";
+import type { LevelShape } from "./format/layout.ts";
+import { innerEdges, LEVEL_FIELDS, LEVEL_RECORD_BYTES, rowWords } from "./format/layout.ts";
+import type { IndexStorage } from "./index_memory.ts";
 
 const SLACK_BYTES = 16;
 const OPERATIONS = { and: 0, or: 1, andNot: 2 } as const;

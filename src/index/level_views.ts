@@ -1,15 +1,14 @@
 /** Parts of one level as views of the memory, valid until that grows: take them afresh at every call. O(1). */
-import type { BitVector } from "./bit_vector.ts";
+import type { BitVector } from "./bits/bit_vector.ts";
+import { bitVectorWords, packedSections } from "./bits/sections.ts";
 import {
-  bitVectorWords,
   innerEdges,
   LEVEL_FIELDS,
   LEVEL_RECORD_BYTES,
-  packedSections,
   rowWords,
   tokenBits,
-} from "./layout.ts";
-import type { IndexStorage } from "./storage.ts";
+} from "./format/layout.ts";
+import type { IndexStorage } from "./index_memory.ts";
 
 /** A bit vector of level d, which has it. */
 export function levelVector(

@@ -1,6 +1,6 @@
 /** The sequences of an index one after the other, for what reads many. */
 import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
-import { edgesOfEnds, edgesToStates, readEdges } from "./level_edges.ts";
+import { edgesOfEnds, edgesToStates, readEdges } from "./edge_reader.ts";
 
 /** Tokens that are read at once. */
 const BATCH_TOKENS = 2 ** 16;

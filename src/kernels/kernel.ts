@@ -1,6 +1,6 @@
 /**
  * The kernel contract: one step of the constrained beam search, and what surrounds it. `wasm/` and `webgpu/` implement it;
- * tests/support/conformance.ts is what every implementation must pass.
+ * tests/suites/conformance.ts is what every implementation must pass.
  *
  * A step takes logits [R, W] for R rows (B at step 0, B·M after) and the beams that stand in those rows, and
  * leaves the best M candidates of every batch row as beams. Ties: lower parent row, then lower token.

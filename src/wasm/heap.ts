@@ -1,8 +1,8 @@
 /** One WASM memory with an instance over it, and who uses which part of it. */
 import { LimitError } from "../errors.ts";
-import { fusedModule } from "./fused.ts";
-import { compiledModule, type SumBlocks, type WasmExports } from "./module.ts";
-import { Ranges } from "./ranges.ts";
+import { relaxedSimdModule } from "./relaxed_simd.ts";
+import { compiledModule, type SumBlocks, type WasmExports } from "./kernels.ts";
+import { Ranges } from "./allocator.ts";
 
 const PAGE = 65536;
 const MAX_BYTES = 2 ** 32;
@@ -36,7 +36,7 @@ export class WasmHeap {
     } catch (cause) {
       throw outOfMemory(initial * PAGE, cause);
     }
-    const [kernels, fused] = await Promise.all([module ?? compiledModule(), fusedModule()]);
+    const [kernels, fused] = await Promise.all([module ?? compiledModule(), relaxedSimdModule()]);
     const instance = await WebAssembly.instantiate(kernels, {
       env: { memory, abort: unreachable },
     });

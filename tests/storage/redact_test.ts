@@ -2,9 +2,9 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../mod.ts";
 import { safeCause, safeText } from "../../src/storage/redact.ts";
-import { s3Source } from "../../src/storage/s3.ts";
-import { failure } from "./support/loading.ts";
-import { assertNoSecret } from "./support/secrets.ts";
+import { s3Source } from "../../src/storage/s3/mod.ts";
+import { failure } from "../heavy/storage/support/loading.ts";
+import { assertNoSecret } from "../support/secrets.ts";
 
 const SECRETS = ["hunter2", "ter2", "SIGNATURE"];
 

@@ -1,8 +1,8 @@
 /** Sources that need no server: files, requests with signals of their own, bytes that come all at once. */
 import assert from "node:assert/strict";
 import { type ByteSource, ConstraintIndex, type IndexSource } from "../../mod.ts";
-import { CHUNK, type File, sidFile } from "./support/indexes.ts";
-import { fails, failure, opensAs } from "./support/loading.ts";
+import { CHUNK, type File, sidFile } from "../support/index_files.ts";
+import { fails, failure, opensAs } from "../heavy/storage/support/loading.ts";
 
 const FILE = await sidFile(250_000);
 

@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
-import { buildIndex, type BuildOptions } from "../../src/index/build.ts";
+import { buildIndex, type BuildOptions } from "../../src/build/mod.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
-import type { IndexShape } from "../../src/index/header.ts";
+import type { IndexShape } from "../../src/index/format/header.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
 import { Cage, damage } from "./corrupt.ts";
 import type { Random } from "./models.ts";

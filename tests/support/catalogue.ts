@@ -1,9 +1,9 @@
 /** A catalogue and toy models that fit it, as files, for the commands that search. */
 import assert from "node:assert/strict";
-import { buildIndex } from "../../src/index/build.ts";
-import type { ToyForm } from "../onnx/forms.ts";
-import { someRows } from "../onnx/reference.ts";
-import { writeToy } from "../onnx/toy.ts";
+import { buildIndex } from "../../src/build/mod.ts";
+import type { ToyForm } from "./onnx/forms.ts";
+import { someRows } from "./onnx/reference.ts";
+import { writeToy } from "./onnx/toy.ts";
 import { cli, Folder } from "./cli.ts";
 
 /** Files of a test. */

@@ -1,7 +1,7 @@
 /** Runs the command line, in this process or in one of its own, and gives it folders. */
 import { join } from "node:path";
 import { main } from "../../src/cli/main.ts";
-import type { Io } from "../../src/cli/output.ts";
+import type { Io } from "../../src/cli/io/terminal.ts";
 
 export interface Outcome {
   code: number;

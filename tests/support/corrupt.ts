@@ -2,12 +2,17 @@
 
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
-import { buildIndex } from "../../src/index/build.ts";
+import { buildIndex } from "../../src/build/mod.ts";
 import { Arrival } from "../../src/index/arrival.ts";
 import { indexFrom } from "../../src/index/constraint_index.ts";
-import { encodeShape, type IndexShape, partCount, planData } from "../../src/index/header.ts";
-import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/layout.ts";
-import { type IndexStorage, RESULT_BYTES } from "../../src/index/storage.ts";
+import {
+  encodeShape,
+  type IndexShape,
+  partCount,
+  planData,
+} from "../../src/index/format/header.ts";
+import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/format/layout.ts";
+import { type IndexStorage, RESULT_BYTES } from "../../src/index/index_memory.ts";
 import { digestChunks, encodeHeader } from "../../src/storage/safetensors.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 import { buildAs, type Storing } from "./encodings.ts";

@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { type ByteRange, type ByteSource, ConstraintIndex, createDecoder } from "../../mod.ts";
-import { createHandler, type Handler, type HandlerOptions } from "../../src/edge/handler.ts";
-import { buildIndex } from "../../src/index/build.ts";
+import { createHandler, type Handler, type HandlerOptions } from "../../src/edge/mod.ts";
+import { buildIndex } from "../../src/build/mod.ts";
 import { mix, modelOf, Random, RULES } from "./models.ts";
 
 export const VOCAB = 64;

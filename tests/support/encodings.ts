@@ -1,14 +1,14 @@
 /** Indexes whose levels are stored as a test wants them, not as the planner would choose. */
 
 import type { ConstraintIndex } from "../../mod.ts";
-import { buildIndex } from "../../src/index/build.ts";
+import { buildIndex } from "../../src/build/mod.ts";
 import { indexFrom, storageOf } from "../../src/index/constraint_index.ts";
-import { encodeShape, type IndexShape } from "../../src/index/header.ts";
-import { type LevelShape, planSections } from "../../src/index/layout.ts";
-import { Pace } from "../../src/index/pace.ts";
-import type { RowCursor } from "../../src/index/rows.ts";
-import { reserve } from "../../src/index/storage.ts";
-import { writeIndex } from "../../src/index/write.ts";
+import { encodeShape, type IndexShape } from "../../src/index/format/header.ts";
+import { type LevelShape, planSections } from "../../src/index/format/layout.ts";
+import { Pace } from "../../src/build/progress.ts";
+import type { RowCursor } from "../../src/build/row_cursor.ts";
+import { reserve } from "../../src/index/index_memory.ts";
+import { writeIndex } from "../../src/build/write_levels.ts";
 import { digestChunks, encodeHeader } from "../../src/storage/safetensors.ts";
 import { compareRows } from "./oracle.ts";
 

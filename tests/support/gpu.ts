@@ -32,7 +32,7 @@ export interface GpuLayout {
   front: number;
 }
 
-/** The model of the golden file (tests/golden/README.md), as a kernel. W logits per row. */
+/** The model of the golden file (tests/suites/golden/README.md), as a kernel. W logits per row. */
 export class GoldenGpuModel implements GpuModel {
   readonly device: GPUDevice;
   readonly cpu?: Model;

@@ -1,7 +1,12 @@
 /** Index shapes and data that no builder makes. */
 
-import type { IndexShape } from "../../src/index/header.ts";
-import { innerEdges, type LevelShape, planSections, rowWords } from "../../src/index/layout.ts";
+import type { IndexShape } from "../../src/index/format/header.ts";
+import {
+  innerEdges,
+  type LevelShape,
+  planSections,
+  rowWords,
+} from "../../src/index/format/layout.ts";
 import { signed } from "./corrupt.ts";
 import type { Random } from "./models.ts";
 

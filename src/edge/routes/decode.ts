@@ -11,8 +11,8 @@ import {
   type Route,
   rowsOf,
   type Server,
-} from "../exchange.ts";
-import type { Lease } from "../generation.ts";
+} from "../request_context.ts";
+import type { Lease } from "../served_index.ts";
 import type { ModelFactory, ServedModel } from "../options.ts";
 import { Refusal } from "../problem.ts";
 import type { DecodeRequest } from "../schemas.ts";

@@ -1,5 +1,5 @@
 /** `POST /v1/mask`: which tokens may follow, for search loops that are not ours. */
-import { bodyOf, json, onIndex, type Route, rowsOf } from "../exchange.ts";
+import { bodyOf, json, onIndex, type Route, rowsOf } from "../request_context.ts";
 import { Refusal } from "../problem.ts";
 
 /** Where prefixes are looked up. */

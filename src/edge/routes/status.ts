@@ -1,5 +1,5 @@
 /** `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`. */
-import { json, type Route, type Server } from "../exchange.ts";
+import { json, type Route, type Server } from "../request_context.ts";
 
 /** The process answers. */
 export const healthRoute: Route = {

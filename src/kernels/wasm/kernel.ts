@@ -1,8 +1,8 @@
-/** The kernel on WASM SIMD: see asm/module/step.ts for the arithmetic. */
+/** The kernel on WASM SIMD: see asm/kernels/step.ts for the arithmetic. */
 import { ModelOutputError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
-import { LEVEL_RECORD_BYTES, NONE } from "../../index/layout.ts";
-import type { IndexStorage } from "../../index/storage.ts";
+import { LEVEL_RECORD_BYTES, NONE } from "../../index/format/layout.ts";
+import type { IndexStorage } from "../../index/index_memory.ts";
 import {
   BEAM_LIVE,
   BEAM_STOPPABLE,
@@ -12,7 +12,7 @@ import {
   type Logits,
   type SearchShape,
 } from "../kernel.ts";
-import { checkLogits } from "../logits.ts";
+import { checkLogits } from "../check_logits.ts";
 import { BEAM_FIELDS, LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";
 
 /** Logits that live elsewhere come in through a window of about so many bytes. */

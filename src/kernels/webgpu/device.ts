@@ -1,7 +1,8 @@
 /** What the kernels need of a device: limits, pipelines, buffers that are counted. */
 import { BackendError } from "../../errors.ts";
-import { MERGE_KERNEL } from "./merge_kernel.ts";
-import { ROWS_KERNEL } from "./rows_kernel.ts";
+import type { WasmHeap } from "../../wasm/heap.ts";
+import { MERGE_KERNEL } from "./shaders/merge.ts";
+import { ROWS_KERNEL } from "./shaders/rows.ts";
 
 /** A kernel as data: its code, and the kinds of its bindings in order. The first uniform has a dynamic offset. */
 export interface KernelSource {
@@ -125,4 +126,20 @@ export function makeBuffer(
 export function freeBuffer(device: GPUDevice, buffer: GPUBuffer): void {
   liveBuffers.set(device, (liveBuffers.get(device) ?? 0) - 1);
   buffer.destroy();
+}
+
+const UPLOAD_BYTES = 2 ** 24;
+
+/** Copies bytes of the heap to a buffer, piece by piece. */
+export function upload(
+  device: GPUDevice,
+  heap: WasmHeap,
+  { address, byteLength }: { readonly address: number; readonly byteLength: number },
+  target: GPUBuffer,
+  offset: number,
+): void {
+  for (let at = 0; at < byteLength; at += UPLOAD_BYTES) {
+    const bytes = heap.u8(address + at, Math.min(UPLOAD_BYTES, byteLength - at));
+    device.queue.writeBuffer(target, offset + at, bytes);
+  }
 }

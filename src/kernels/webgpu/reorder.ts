@@ -1,7 +1,7 @@
 /** Reordering per-beam rows on the GPU, for models that keep caches. */
 import { BackendError, rangeError } from "../../errors.ts";
 import { compileOnce, freeBuffer, makeBuffer } from "./device.ts";
-import { REORDER_KERNEL } from "./reorder_kernel.ts";
+import { REORDER_KERNEL } from "./shaders/reorder.ts";
 
 /** Most workgroups in one dimension, and threads of each. */
 const MAX_GRID = 65535;

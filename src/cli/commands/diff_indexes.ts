@@ -1,0 +1,143 @@
+/** Two indexes, sequence by sequence: both are read in order of their ordinals, which is the same order in each. */
+import type { ConstraintIndex } from "../../index/constraint_index.ts";
+import { SequenceCursor } from "../../index/sequence_cursor.ts";
+import { allowedBy, hasBit } from "../../index/ordinal_bits.ts";
+
+/** Ids of the items of a sequence. */
+export type Items = readonly (bigint | string)[];
+
+/** One difference; `ordinal` is that of the index which has the sequence. */
+export type Change =
+  | { change: "removed" | "added"; sequence: Uint32Array; ordinal: number; items?: Items }
+  /** Both have the sequence, each with ids that the other lacks. */
+  | { change: "items"; sequence: Uint32Array; removed: Items; added: Items };
+
+/** What is known in the end. */
+export interface Comparison {
+  /** Whether sequences, item ids and what filters allow are the same. Vocabularies may differ. */
+  same: boolean;
+  /** Sequences that both have, only the old one has, only the new one has. */
+  common: number;
+  removed: number;
+  added: number;
+  /** Sequences in both of which the item ids differ; null unless both have ids. */
+  itemsChanged: number | null;
+  filters: {
+    removed: string[];
+    added: string[];
+    /** In both, but what they allow differs: how many sequences are no longer allowed, or only now. */
+    changed: { name: string; removed: number; added: number }[];
+  };
+}
+
+/** Who is told what. */
+export interface Listener {
+  /** Called for the first differences, in order. */
+  changed(change: Change): void;
+  /** How many of them. */
+  limit: number;
+  /** Awaited at every turn, where it returns a promise. */
+  turn(done: number, total: number): Promise<void> | undefined;
+}
+
+/**
+ * Compares indexes. Memory beside them: a bit for each sequence and filter. Some 100 ns per sequence; where both have
+ * item ids, and for each difference that is told, about a microsecond.
+ */
+export async function compareIndexes(
+  before: ConstraintIndex,
+  after: ConstraintIndex,
+  { changed, limit, turn }: Listener,
+): Promise<Comparison> {
+  const filters = before.filterNames.filter((name) => after.filterNames.includes(name))
+    .map((name) => ({
+      name,
+      removed: 0,
+      added: 0,
+      before: allowedBy(before, name),
+      after: allowedBy(after, name),
+    }));
+  const hasItems = before.items !== undefined && after.items !== undefined;
+  let common = 0;
+  let removed = 0;
+  let added = 0;
+  let itemsChanged = 0;
+  const [old, now] = [new SequenceCursor(before), new SequenceCursor(after)];
+  let hasOld = old.next();
+  let hasNow = now.next();
+  const isTold = () => removed + added + itemsChanged <= limit;
+  // Apart, because a loop in a function that waits is compiled late.
+  const goOn = (): Promise<void> | undefined => {
+    while (hasOld || hasNow) {
+      const order = !hasOld ? 1 : !hasNow ? -1 : compare(old, now);
+      if (order < 0) {
+        removed++;
+        if (isTold()) changed({ change: "removed", ...whole(before, old) });
+      } else if (order > 0) {
+        added++;
+        if (isTold()) changed({ change: "added", ...whole(after, now) });
+      } else {
+        common++;
+        const items = hasItems &&
+          compareItems(before.itemsAt(old.ordinal), after.itemsAt(now.ordinal));
+        if (items) {
+          itemsChanged++;
+          if (isTold()) changed({ change: "items", sequence: old.sequence(), ...items });
+        }
+      }
+      for (const filter of filters) {
+        const was = order <= 0 && hasBit(filter.before, old.ordinal);
+        const is = order >= 0 && hasBit(filter.after, now.ordinal);
+        if (was && !is) filter.removed++;
+        if (is && !was) filter.added++;
+      }
+      if (order <= 0) hasOld = old.next();
+      if (order >= 0) hasNow = now.next();
+      const pause = turn(old.ordinal + now.ordinal, before.size + after.size);
+      if (pause) return pause;
+    }
+  };
+  for (let pause = goOn(); pause; pause = goOn()) await pause;
+  const differing = filters.filter(({ removed, added }) => removed > 0 || added > 0)
+    .map(({ name, removed, added }) => ({ name, removed, added }));
+  const only = (one: ConstraintIndex, other: ConstraintIndex) =>
+    one.filterNames.filter((name) => !other.filterNames.includes(name));
+  const [gone, come] = [only(before, after), only(after, before)];
+  return {
+    same: removed + added + itemsChanged + differing.length + gone.length + come.length === 0 &&
+      hasItems === (before.items !== undefined || after.items !== undefined),
+    common,
+    removed,
+    added,
+    itemsChanged: hasItems ? itemsChanged : null,
+    filters: { removed: gone, added: come, changed: differing },
+  };
+}
+
+/** The sequence at hand, with its items. */
+function whole(index: ConstraintIndex, cursor: SequenceCursor) {
+  const { ordinal } = cursor;
+  return {
+    sequence: cursor.sequence(),
+    ordinal,
+    items: index.items && index.itemsAt(ordinal),
+  };
+}
+
+/** The order of ordinals: shorter first, then token by token. */
+function compare(a: SequenceCursor, b: SequenceCursor): number {
+  const { length, tokens, start } = a;
+  if (length !== b.length) return length - b.length;
+  for (let i = 0; i < length; i++) {
+    const difference = tokens[start + i] - b.tokens[b.start + i];
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** What one has and the other lacks; undefined if they have the same, in whatever order. */
+function compareItems(before: Items, after: Items): { removed: Items; added: Items } | undefined {
+  const removed = before.filter((item) => !after.includes(item));
+  const added = after.filter((item) => !before.includes(item));
+  return removed.length + added.length > 0 ? { removed, added } : undefined;
+}

@@ -1,0 +1,217 @@
+/** `inspect`: what an index holds and what it costs, from its header alone. */
+import { checkMetadata, decodeShape } from "../../index/format/header.ts";
+import { idBits } from "../../index/format/item_shape.ts";
+import {
+  FORMAT_VERSION,
+  innerEdges,
+  levelByteLength,
+  tokenBits,
+} from "../../index/format/layout.ts";
+import { loadHeader } from "../../storage/load/load.ts";
+import type { Header } from "../../storage/safetensors.ts";
+import { entropyBits } from "../../index/entropy.ts";
+import { indexSource, parseIndexFlags } from "../args/index_source.ts";
+import { aboutFile } from "../errors.ts";
+import type { Io } from "../io/terminal.ts";
+import { bytesPerItem, facts, grouped, table } from "../io/format.ts";
+import { S3_HELP } from "../args/s3_flags.ts";
+import { shown } from "../tokenizers/open.ts";
+
+/** What `cli inspect --help` prints. */
+export const INSPECT_HELP = `Shows what an index holds and what it costs
+
+Usage: deno task cli inspect FILE|URL|- [options]        (- is standard input)
+
+Reads and checks the header, some kB whatever the size of the index, and warns where the file is cut or too long.
+(To check the rest: deno task cli verify.)
+
+Examples
+  deno task cli inspect catalogue.safetensors
+  deno task cli inspect https://cdn.example.com/catalogue.safetensors
+  deno task cli inspect s3://indexes/catalogue.safetensors --region eu-central-1
+  deno task cli inspect catalogue.safetensors --json | jq .bytesPerItem
+
+A level holds all allowed prefixes of one length. Its columns:
+  edges     distinct prefixes of this length
+  states    those, one token shorter, that go on; each has its row of next tokens
+  ends      sequences that end here
+  encoding  packed: each token in so many bits; bitmap: a bit for each token of the window
+  starts    how rows are found: one (each has one token), list (of the exceptions), bits (one per edge)
+  branch    most tokens that may follow one prefix
+  tokens    smallest and largest token: the window
+  bits      of a packed token, relative to the window
+  bytes     in the file
+
+Named filters, where there are any: how many sequences each allows, what share of all that is, and whether a bit
+for each sequence is stored, or a list of those that are allowed, or of those that are not. Item ids: one or more
+for each sequence, integers of so many bits or strings.
+
+The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
+number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over
+the lengths l of log2 C(V^l, n_l). Only sets with regularities that the format knows can take less.
+
+Options
+${S3_HELP}
+  --json          one JSON object instead of text; "complete" says whether there are as many bytes as there should
+                  be, null where that cannot be seen
+  -h, --help      this text
+
+JSON
+  file, formatVersion, digest, sequences, vocabSize, tokenizer (null where there is none), minLength, maxLength, levels
+  (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, byteLength), filters (each
+  with name, allowed, encoding, byteLength), items (null, or type, count, min, max, bits, byteLength), headerByteLength,
+  byteLength, bytesPerItem, entropyBytesPerItem, complete
+
+Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
+`;
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} naming the file, if it is no index or cannot be read.
+ */
+export async function inspect(args: string[], io: Io): Promise<number> {
+  const flags = parseIndexFlags(args);
+  if (!flags) {
+    io.out(INSPECT_HELP);
+    return 0;
+  }
+  const { argument, name, s3, isJson } = flags;
+  try {
+    const source = await indexSource(argument, s3, io.stdin);
+    const { header, total } = await loadHeader(source, { checkMetadata, signal: io.signal });
+    const summary = summarize(header);
+    const complete = total === undefined ? null : total === summary.byteLength;
+    io.out(
+      isJson ? `${JSON.stringify({ file: name, ...summary, complete })}\n` : show(name, summary),
+    );
+    if (!isJson && complete === false) io.out(warning(total!, summary.byteLength));
+  } catch (error) {
+    throw aboutFile(error, name);
+  }
+  return 0;
+}
+
+function warning(found: number, promised: number): string {
+  const [what, advice] = found < promised ? ["cut", "fetch or push it again"] : [
+    "too long",
+    "something was appended to it, or written over a longer one",
+  ];
+  return `  warning   the file has ${grouped(found)} bytes, its header promises ${
+    grouped(promised)
+  }: ` +
+    `it is ${what}; ${advice}\n`;
+}
+
+type Summary = ReturnType<typeof summarize>;
+
+function summarize(header: Header) {
+  const { size, vocabSize, levels, filters = [], items, tokenizer } = decodeShape(header);
+  const bytesOf = (part: string) =>
+    header.tensors.filter(({ name }) => name.startsWith(`${part}.`))
+      .reduce((sum, tensor) => sum + tensor.byteLength, 0);
+  const ends = levels.map((level) => level.ends);
+  const byteLength = header.bytes.length + header.dataByteLength;
+  return {
+    formatVersion: FORMAT_VERSION,
+    digest: header.digest,
+    sequences: size,
+    vocabSize,
+    tokenizer: tokenizer ?? null,
+    minLength: ends.findIndex((count) => count > 0) + 1,
+    maxLength: levels.length,
+    levels: levels.map((level, d) => ({
+      edges: level.edges,
+      states: level.states,
+      ends: level.ends,
+      encoding: level.encoding,
+      starts: level.starts,
+      maxBranch: level.maxBranch,
+      tokenMin: level.tokenMin,
+      tokenMax: level.tokenMin + level.tokenCount - 1,
+      tokenBits: tokenBits(level),
+      byteLength: levelByteLength(level, innerEdges(levels, d)),
+    })),
+    filters: filters.map(({ name, ones, encoding, inverted }, i) => ({
+      name,
+      allowed: ones,
+      encoding: encoding === "bits" ? "bits" : inverted ? "list of others" : "list",
+      byteLength: bytesOf(`filter${i}`),
+    })),
+    items: items === undefined ? null : {
+      type: items.type,
+      count: items.count,
+      ...(items.type === "integer" && { min: items.min, max: items.max, bits: idBits(items) }),
+      byteLength: bytesOf("items"),
+    },
+    headerByteLength: header.bytes.length,
+    byteLength,
+    bytesPerItem: byteLength / size,
+    entropyBytesPerItem: entropyBits(vocabSize, ends) / 8 / size,
+  };
+}
+
+function show(name: string, summary: Summary): string {
+  const { sequences, minLength, maxLength, byteLength, entropyBytesPerItem } = summary;
+  const { filters, items } = summary;
+  // Filters and items hold more than the set.
+  const attached = filters.reduce((sum, filter) => sum + filter.byteLength, items?.byteLength ?? 0);
+  const ratio = (byteLength - attached) / sequences / entropyBytesPerItem;
+  const head = facts([
+    ["format", `Espalier index, version ${summary.formatVersion}`],
+    ["digest", summary.digest],
+    ["sequences", grouped(sequences)],
+    ["vocabulary", grouped(summary.vocabSize)],
+    ...(summary.tokenizer ? [["tokenizer", shown(summary.tokenizer)] as const] : []),
+    ["length", `${minLength === maxLength ? "" : `${minLength} to `}${maxLength} tokens`],
+  ]);
+  const columns = ["level", "edges", "states", "ends", "encoding", "starts", "branch", "tokens"];
+  const levels = table(
+    [...columns, "bits", "bytes"],
+    summary.levels.map((level, d) => [
+      String(d),
+      grouped(level.edges),
+      grouped(level.states),
+      grouped(level.ends),
+      level.encoding,
+      level.starts,
+      grouped(level.maxBranch),
+      `${level.tokenMin}–${level.tokenMax}`,
+      level.encoding === "packed" ? String(level.tokenBits) : "",
+      grouped(level.byteLength),
+    ]),
+  );
+  const total = facts([
+    ["bytes", `${grouped(byteLength)}, header of ${grouped(summary.headerByteLength)} included`],
+    ["per item", bytesPerItem(byteLength, sequences)],
+    [
+      "entropy",
+      `${entropyBytesPerItem.toFixed(2)} bytes per item` +
+      (Number.isFinite(ratio)
+        ? `; ${attached > 0 ? "without filters and ids " : ""}the index takes ${
+          ratio.toFixed(2)
+        } × that`
+        : ""),
+    ],
+  ]);
+  const filterTable = filters.length === 0 ? "" : `\n${
+    table(
+      ["filter", "allowed", "percent", "encoding", "bytes"],
+      filters.map(({ name, allowed, encoding, byteLength }) => [
+        name,
+        grouped(allowed),
+        (100 * allowed / sequences).toFixed(1),
+        encoding,
+        grouped(byteLength),
+      ]),
+    )
+  }`;
+  const itemFacts = items ? `\n${facts([["item ids", describeItems(items)]])}` : "";
+  return `${name}\n${head}\n${levels}${filterTable}${itemFacts}\n${total}`;
+}
+
+function describeItems({ type, count, bits, byteLength }: NonNullable<Summary["items"]>): string {
+  const what = bits === undefined ? `${type}s` : `${type}s of ${bits} bits`;
+  return `${grouped(count)} ${what}, ${grouped(byteLength)} bytes`;
+}

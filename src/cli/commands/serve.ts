@@ -1,0 +1,207 @@
+/** `serve`: answers HTTP requests from an index and a model. */
+import type { Handler, HandlerOptions } from "../../edge/mod.ts";
+import { EspalierError } from "../../errors.ts";
+import { listen, shownAddress } from "./listen.ts";
+import { indexSource } from "../args/index_source.ts";
+import { lookAt } from "../io/files.ts";
+import { isAddress, shownName } from "../io/addresses.ts";
+import { aboutFile, UsageError } from "../errors.ts";
+import { MODEL_HELP, openModel } from "../args/model_flags.ts";
+import type { Io } from "../io/terminal.ts";
+import { ProgressLine } from "../io/progress_line.ts";
+import { environment, S3_CREDENTIALS_HELP, S3_HELP } from "../args/s3_flags.ts";
+import { SEARCH_HELP } from "../args/search_flags.ts";
+import { parseServe, type ServeArguments } from "./serve_arguments.ts";
+
+/** What `cli serve --help` prints. */
+export const SERVE_HELP = `Answers HTTP requests from an index and a model, until it is told to stop
+
+Usage: deno task cli serve FILE|URL [--model MODEL.onnx] [options]
+
+POST /v1/decode: prompts in, the best sequences of each out. POST /v1/mask: the tokens that may follow a prefix.
+GET /healthz, /readyz, /metrics, /openapi.json, which describes them all. Without --model, /v1/decode answers 501.
+It says where it listens when the first request can be answered. An index that changes where it is stored is taken when
+it has been read and checked; until then requests are answered from the old one. SIGINT and SIGTERM let requests end.
+
+Examples
+  deno task cli serve catalogue.safetensors --model decoder.onnx
+  deno task cli serve catalogue.safetensors --model t5.onnx --encoder encoder.onnx --start-token 0 --port 0 --json
+  deno task cli serve s3://indexes/catalogue.safetensors --region eu-central-1 --port 8080 --revalidate 300 --log
+  deno task cli serve catalogue.safetensors --model decoder.onnx --token-env ESPALIER_TOKEN --host 0.0.0.0 --queue 64
+
+Options
+  --port N        default 8000; 0: any that is free
+  --host NAME     address to listen on; default 127.0.0.1, which only this machine reaches; 0.0.0.0: all
+  --token-env NAME  requests need a bearer token: that, or those, with commas between, of this environment variable.
+                  "deno task cli" lets it read ESPALIER_TOKEN; for others run Deno with --allow-env=NAME
+  --cors ORIGIN   a site that may ask from a browser, such as https://shop.example; repeatable; * for all
+  --concurrency N   requests that are worked on at a time; default 4
+  --queue N       requests that wait for one of those; default 16; beyond, 503
+  --deadline SECONDS  longest that a request may take; default 10
+  --beams N       most that a request may ask for, up to 1024; default 128
+  --body-bytes N  longest body of a request; default 1048576
+  --prompt-vocab N  tokens of prompts are below it: the vocabulary of the encoder. Others are refused with 400, where
+                  the model would fail with 500. A decoder's own vocabulary is known
+  --memory SIZE   memory for indexes, such as 96MB: where the old and the new one do not fit together, the new one is
+                  verified first and takes the place of the old one while requests wait. Default: both are held
+  --revalidate SECONDS  age at which a request has the index looked at again; default 60
+  --log           a line of JSON on standard error for each request
+${MODEL_HELP}
+${SEARCH_HELP}
+                  The four above are for requests that do not say otherwise
+${S3_HELP}
+  --json          says where it listens, and errors at start, as one JSON object
+  -h, --help      this text
+
+JSON
+  url, index (where it is), digest, size, vocabSize, model (where it runs), curl (a command that asks)
+
+Credentials
+${S3_CREDENTIALS_HELP}
+
+Exit codes: 0 told to stop, 1 no index or model, the port is in use, or the like, 2 wrong usage, 130 interrupted
+while it started
+`;
+
+/** How often the start is looked at, milliseconds. */
+const POLL_MS = 10;
+
+/**
+ * Runs the command; returns its exit code.
+ *
+ * @throws {UsageError} for wrong arguments.
+ * @throws {EspalierError} if index or model cannot be opened (naming the file), or it cannot listen.
+ */
+export async function serve(args: string[], io: Io): Promise<number> {
+  const options = parseServe(args);
+  if (!options) {
+    io.out(SERVE_HELP);
+    return 0;
+  }
+  const tokens = tokensOf(options.tokenVariable);
+  const name = shownName(options.argument);
+  if (!isAddress(options.argument)) await checkRepeatable(options.argument);
+  using progress = new ProgressLine(io);
+  await using model = options.model && await openModel(options.model, options.s3, io, progress);
+  const failures: unknown[] = [];
+  let isReady = false;
+  const { createHandler } = await import("../../edge/mod.ts");
+  await using handler = createHandler(
+    {
+      ...options.handler,
+      // Asked for anew at each look: another file may have taken its name.
+      index: () => indexSource(options.argument, options.s3),
+      open: { onProgress: (bytes, total) => progress.show("reading", bytes, total) },
+      search: { ...options.handler.search, vocabSize: model?.onnx.vocabSize },
+      model: model && ((prompts) => model.onnx.withPrompts(prompts)),
+      decoder: model?.decoder,
+      bearerTokens: tokens,
+      onError: (error, during) => {
+        failures.push(error);
+        if (isReady) report(io, error, during, options.isLogged);
+      },
+      log: options.isLogged ? (entry) => void (isReady && logLine(io, entry)) : undefined,
+    } satisfies HandlerOptions,
+  );
+  const index = await load(handler, name, failures, io.signal);
+  progress[Symbol.dispose]();
+  isReady = true;
+  await using server = listen(handler, options);
+  announce(io, server.address, index, options, tokens, model?.place);
+  await aborted(io.signal);
+  io.err("stopping: requests that run may end\n");
+  return 0;
+}
+
+/** What `/readyz` says of the index. */
+interface ReadyIndex {
+  digest: string;
+  size: number;
+  vocabSize: number;
+}
+
+/** Has the index loaded, and waits for it. @throws what it fails with. */
+async function load(
+  handler: Handler,
+  name: string,
+  failures: readonly unknown[],
+  signal: AbortSignal,
+): Promise<ReadyIndex> {
+  while (true) {
+    signal.throwIfAborted();
+    const response = await handler(new Request("http://localhost/readyz"));
+    const { index } = await response.json();
+    if (response.ok) return index;
+    if (failures.length > 0) throw aboutFile(failures[0], name);
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+/** @throws {UsageError} if a file can be read only once. */
+async function checkRepeatable(file: string): Promise<void> {
+  const isPipe = file === "-" || (await lookAt(file)).byteLength === undefined;
+  if (!isPipe) return;
+  throw new UsageError(`Expected a file that can be read again, found the pipe "${file}"`);
+}
+
+/** @throws {UsageError} if there are none in the variable. */
+function tokensOf(variable: string | undefined): string[] | undefined {
+  if (variable === undefined) return undefined;
+  const tokens = (environment(variable) ?? "").split(/[\s,]+/).filter(Boolean);
+  if (tokens.length > 0 && tokens.every((token) => /^[\x21-\x7e]+$/.test(token))) return tokens;
+  const found = tokens.length > 0 ? "other characters than visible ASCII" : "none";
+  throw new UsageError(
+    `Expected bearer tokens in the environment variable ${variable}, found ${found}; set it, and see that Deno may read it: "deno task cli" allows ESPALIER_TOKEN, --allow-env=${variable} this one`,
+  );
+}
+
+function announce(
+  io: Io,
+  { hostname, port }: { hostname: string; port: number },
+  index: ReadyIndex,
+  { isJson, model, tokenVariable, argument }: ServeArguments,
+  tokens: readonly string[] | undefined,
+  place: string | undefined,
+): void {
+  const url = `http://${shownAddress(hostname, port)}`;
+  const [route, body] = model
+    ? ["/v1/decode", '{"prompts":[[0]],"beams":3}']
+    : ["/v1/mask", '{"prefixes":[[]]}'];
+  // The shell takes the first where there are several.
+  const variable = tokens && tokens.length > 1
+    ? `\${${tokenVariable}%%[, ]*}`
+    : `$${tokenVariable}`;
+  const auth = tokens ? ` -H "authorization: Bearer ${variable}"` : "";
+  const curl = `curl -s ${url}${route}${auth} -H "content-type: application/json" -d '${body}'`;
+  if (isJson) {
+    const { digest, size, vocabSize } = index;
+    const ready = { url, index: shownName(argument), digest, size, vocabSize, model: place, curl };
+    io.out(`${JSON.stringify(ready)}\n`);
+    return;
+  }
+  const isOpen = !tokens && !/^(?:localhost|127\..*|::1)$/.test(hostname);
+  const lines = [
+    `Serving ${shownName(argument)} (${index.digest.slice(0, 12)}…) at ${url}`,
+    ...(place ? [`  model on ${place}`] : []),
+    ...(isOpen ? ["  without --token-env: whoever reaches this port may ask"] : []),
+    `  ${curl}`,
+  ];
+  // At once: whoever reads but the first line does not end the server.
+  io.out(`${lines.join("\n")}\n`);
+}
+
+function report(io: Io, error: unknown, during: string, isLogged: boolean): void {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = error instanceof EspalierError ? error.code : "unexpected";
+  if (isLogged) logLine(io, { error: { during, code, message } });
+  else io.err(`error: ${during}: ${message}\n  code ${code}\n`);
+}
+
+function logLine(io: Io, entry: object): void {
+  io.err(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+}
+
+async function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  await new Promise((resolve) => signal.addEventListener("abort", resolve, { once: true }));
+}

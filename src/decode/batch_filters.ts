@@ -1,0 +1,115 @@
+/** What each batch row of a search may come to: its filter, without what is excluded. */
+import { rangeError, typeError } from "../errors.ts";
+import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { checkOrdinal, filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
+import { FilterBits } from "../index/filter_bits.ts";
+import type { BeamSearchOptions } from "./types.ts";
+
+/** Most ordinals that a batch row may exclude. */
+const MAX_EXCLUDED = 10_000;
+
+/** Filters of one search. Disposing of it gives back what the search has made or retained. */
+export interface BatchFilters extends Disposable {
+  /** One per batch row; undefined if there are none. */
+  readonly rows: readonly (FilterBits | undefined)[] | undefined;
+}
+
+/** Whether a search needs filters, and so all levels of the index. */
+export function isFiltered({ filter, exclude }: BeamSearchOptions): boolean {
+  return filter !== undefined || exclude !== undefined;
+}
+
+/**
+ * Checks filters and exclusions, and compiles them into one filter per batch row, or none.
+ *
+ * @throws {RangeError} for ordinals out of range, and lists that are not one entry per batch row. @throws {TypeError} for
+ * filters of another index, and what is no filter. @throws {LimitError} if there is no memory for copies.
+ */
+export function batchFilters(
+  index: ConstraintIndex,
+  options: BeamSearchOptions,
+  batchSize: number,
+): BatchFilters {
+  if (!isFiltered(options)) return { rows: undefined, [Symbol.dispose]() {} };
+  const storage = storageOf(index);
+  const filters = perRow("filter", filterList(options.filter, batchSize), batchSize);
+  const excluded = perRow("exclude", options.exclude ?? [], batchSize, true);
+  // Anything but undefined counts, null included: what is meant as a filter must not be passed over.
+  const bits = filters.map((filter) =>
+    filter === undefined ? undefined : filterBitsOf(filter, storage)
+  );
+  const ordinals = excluded.map((list) =>
+    list === undefined ? undefined : excludedOrdinals(list, index.size)
+  );
+  const made: FilterBits[] = [];
+  const release = () => made.splice(0).forEach((filter) => filter.release());
+  const keep = (filter: FilterBits) => {
+    made.push(filter);
+    return filter;
+  };
+  let all: FilterBits | undefined;
+  try {
+    const rows = bits.map((own, row) => {
+      const gone = ordinals[row];
+      if (!gone?.length) return own && keep(own.retain());
+      const base = own ?? (all ??= keep(FilterBits.all(storage)));
+      return keep(base.without(gone));
+    });
+    return { rows, [Symbol.dispose]: release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function filterList(
+  filter: BeamSearchOptions["filter"],
+  batchSize: number,
+): readonly (ItemFilter | undefined)[] {
+  return Array.isArray(filter) ? filter : new Array(batchSize).fill(filter);
+}
+
+/** A list with an entry for each batch row; with `mayBeEmpty`, nothing at all will do. */
+function perRow<T>(
+  name: string,
+  list: readonly T[],
+  batchSize: number,
+  mayBeEmpty = false,
+): readonly (T | undefined)[] {
+  if (!Array.isArray(list)) {
+    throw typeError(
+      `Cannot search: "${name}" is no array of one entry per batch row`,
+      { expected: batchSize, actual: typeof list },
+    );
+  }
+  if (list.length === 0 && mayBeEmpty) return new Array(batchSize).fill(undefined);
+  if (list.length !== batchSize) {
+    throw rangeError(
+      `Cannot search: "${name}" has ${list.length} entries for ${batchSize} batch rows; expected one for each, undefined for none`,
+      { expected: batchSize, actual: list.length },
+    );
+  }
+  return Array.from(list); // holes become undefined
+}
+
+function excludedOrdinals(list: ArrayLike<number>, size: number): Uint32Array {
+  const length = list?.length;
+  if (typeof list !== "object" || !Number.isInteger(length)) {
+    throw typeError(
+      'Cannot search: expected arrays of ordinals in "exclude", one per batch row',
+      { expected: "ArrayLike<number>", actual: typeof list },
+    );
+  }
+  if (length > MAX_EXCLUDED) {
+    throw rangeError(
+      `Cannot exclude ${length} sequences: expected at most ${MAX_EXCLUDED} per batch row; make a filter of them with index.filter`,
+      { expected: MAX_EXCLUDED, actual: length },
+    );
+  }
+  const ordinals = new Uint32Array(length);
+  for (let i = 0; i < length; i++) {
+    checkOrdinal(list[i], size);
+    ordinals[i] = list[i];
+  }
+  return ordinals;
+}

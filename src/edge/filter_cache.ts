@@ -1,0 +1,95 @@
+/** Filters of requests: named filters of the index combined, compiled once and kept for a while. */
+import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { evaluate, type FilterExpression } from "../index/filter_expression.ts";
+import { filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
+import { namedFilterBits } from "../index/named_filters.ts";
+import { Refusal } from "./problem.ts";
+
+/** Compiled filters of one index, the latest last. */
+export class FilterCache implements Disposable {
+  readonly #index: ConstraintIndex;
+  readonly #room: number;
+  readonly #filters = new Map<string, ItemFilter>();
+
+  /** @param room bytes that {@linkcode trim} leaves. */
+  constructor(index: ConstraintIndex, room: number) {
+    this.#index = index;
+    this.#room = room;
+  }
+
+  /**
+   * The compiled filter, which stays the cache's, until it is trimmed. A search that has begun with it may end with it.
+   * Costs what `index.filter` costs, and a pass over a bit per sequence for each name, where it is not at hand.
+   *
+   * @param field where the expression stands in the request.
+   * @throws {Refusal} 422 for a name that the index does not have.
+   */
+  get(expression: FilterExpression, field: string): ItemFilter {
+    const key = JSON.stringify(expression);
+    let filter = this.#filters.get(key);
+    if (filter) this.#filters.delete(key); // it is the latest now
+    else {
+      const bits = evaluate(expression, (name, path) => this.#bitsOf(name, field + path));
+      filter = this.#index.filter({ bits });
+    }
+    this.#filters.set(key, filter);
+    return filter;
+  }
+
+  /**
+   * Compiled filters of the rows of one request.
+   *
+   * @param most bytes that they may take together.
+   * @throws {Refusal} 422 if they take more, and for names that the index does not have.
+   */
+  forRows(
+    rows: readonly { filter?: FilterExpression; field: string }[],
+    most: number,
+    checkTime: () => void,
+  ): (ItemFilter | undefined)[] {
+    const storage = storageOf(this.#index);
+    const distinct = new Set<ItemFilter>();
+    let bytes = 0;
+    return rows.map(({ filter, field }) => {
+      if (filter === undefined) return undefined;
+      checkTime();
+      const compiled = this.get(filter, field);
+      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, storage).byteLength;
+      distinct.add(compiled);
+      if (bytes <= most) return compiled;
+      throw new Refusal(
+        422,
+        "filters-too-large",
+        "The filters of the request take too much memory together; ask for fewer at a time",
+        { field, expected: most, actual: bytes },
+      );
+    });
+  }
+
+  /** Gives back the oldest, until the rest fit the room. */
+  trim(): void {
+    const storage = storageOf(this.#index);
+    let left = this.#room;
+    for (const [key, filter] of [...this.#filters].reverse()) {
+      left -= filterBitsOf(filter, storage).byteLength;
+      if (left >= 0) continue;
+      this.#filters.delete(key);
+      filter[Symbol.dispose]();
+    }
+  }
+
+  [Symbol.dispose](): void {
+    for (const filter of this.#filters.values()) filter[Symbol.dispose]();
+    this.#filters.clear();
+  }
+
+  #bitsOf(name: string, field: string): Uint8Array<ArrayBuffer> {
+    const { filterNames } = this.#index;
+    if (filterNames.includes(name)) return namedFilterBits(storageOf(this.#index), name);
+    throw new Refusal(422, "unknown-filter", "The index has no filter of this name", {
+      field,
+      expected: filterNames,
+      actual: name,
+    });
+  }
+}

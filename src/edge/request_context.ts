@@ -1,0 +1,121 @@
+/** One request on its way through the handler, as routes see it. */
+import { parseJson, readBody } from "./body.ts";
+import { type FilterExpression, termsOf } from "../index/filter_expression.ts";
+import type { Gate } from "./admission.ts";
+import type { Lease } from "./served_index.ts";
+import type { Metrics } from "./metrics.ts";
+import type { Settings } from "./options.ts";
+import { Refusal } from "./problem.ts";
+import type { Background, LeasedIndex } from "./index_reloader.ts";
+import { type OutputOf, type RequestSchemas, type Schema, validated } from "./schemas.ts";
+import type { Trace } from "./trace.ts";
+
+/** What all requests of a handler share. */
+export interface Server {
+  settings: Settings;
+  schemas: RequestSchemas;
+  index: LeasedIndex;
+  gate: Gate;
+  metrics: Metrics;
+  /** The OpenAPI document, once it has been asked for. */
+  openapi?: string;
+}
+
+/** A request. */
+export interface Exchange {
+  request: Request;
+  /** Nobody wants the answer any more: the client has gone, or it is too late. */
+  signal: AbortSignal;
+  background: Background;
+  trace: Trace;
+  /** For work that leaves no turn to timers. @throws {Refusal} 504 if it is too late for an answer. */
+  checkTime: () => void;
+  /** Whether the body is still coming. */
+  isReading?: boolean;
+  /** What is being done, for whoever is told of errors. */
+  during: string;
+  /** Digest of the index that the answer comes from. */
+  digest?: string;
+}
+
+/** A path that is answered. */
+export interface Route {
+  method: "GET" | "POST";
+  /** Whether it is answered without a token. */
+  isOpen?: (settings: Settings) => boolean;
+  answer: (server: Server, exchange: Exchange) => Response | Promise<Response>;
+}
+
+/** A JSON answer. */
+export function json(body: unknown, status = 200): Response {
+  return new Response(JSON.stringify(body), {
+    status,
+    headers: { "content-type": "application/json", "cache-control": "no-store" },
+  });
+}
+
+/** The body of a request. @throws {Refusal} if it does not fit the schema. */
+export async function bodyOf<S extends Schema>(
+  schema: S,
+  { settings: { limits }, gate }: Server,
+  exchange: Exchange,
+): Promise<OutputOf<S>> {
+  gate.check();
+  exchange.isReading = true;
+  const bytes = await exchange.trace.phase(
+    "body",
+    () => readBody(exchange.request, limits.bodyBytes, exchange.signal),
+  );
+  exchange.isReading = false;
+  const body = await exchange.trace.phase("parse", () => validated(schema, parseJson(bytes)));
+  exchange.checkTime();
+  return body;
+}
+
+/**
+ * Runs something on the index when its turn has come, and gives back what it takes when that has ended, which may be
+ * after the request: models need not heed the signal.
+ */
+export async function onIndex<T>(
+  { gate, index, settings }: Server,
+  exchange: Exchange,
+  run: (lease: Lease) => T | Promise<T>,
+): Promise<T> {
+  const { trace, signal, background } = exchange;
+  using _ = await trace.phase("queue", () => gate.enter(signal));
+  const until = settings.now() + 2 * settings.limits.deadlineMs;
+  using lease = await trace.phase("index", () => index.acquire(until, signal, background));
+  exchange.digest = lease.index.digest;
+  trace.note("index", lease.index.digest);
+  return await run(lease);
+}
+
+/** Tokens in a request, alone or with what belongs to them. */
+export type Row = number[] | { tokens: number[]; filter?: FilterExpression; exclude?: number[] };
+
+/** Rows of a request, all written the same way; a filter knows where it stands. */
+export function rowsOf(
+  name: string,
+  rows: Row[],
+  filter: FilterExpression | undefined,
+  limit: number,
+) {
+  const own = rows.map((row) => Array.isArray(row) ? { tokens: row } : row);
+  const terms = [filter, ...own.map((row) => row.filter)].reduce(
+    (sum, one) => sum + (one === undefined ? 0 : termsOf(one)),
+    0,
+  );
+  if (terms > limit) {
+    throw new Refusal(422, "too-many-filter-terms", `All filters together have ${terms} names`, {
+      field: "",
+      expected: limit,
+      actual: terms,
+    });
+  }
+  return own.map((row, i) => ({
+    tokens: row.tokens,
+    exclude: row.exclude,
+    filter: row.filter ?? filter,
+    field: row.filter === undefined ? "/filter" : `/${name}/${i}/filter`,
+  }));
+}

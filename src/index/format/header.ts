@@ -1,0 +1,192 @@
+/** What the header of an index file says, and whether it can be true. */
+import { IndexFormatError } from "../../errors.ts";
+import type { Header } from "../../storage/safetensors.ts";
+import { isSoundItems, itemsSections, type ItemsShape } from "./item_shape.ts";
+import {
+  FORMAT_VERSION,
+  innerEdges,
+  isCount,
+  type LevelShape,
+  MAX_LENGTH,
+  MAX_VOCAB,
+  planSections,
+  rowWords,
+  type Section,
+} from "./layout.ts";
+import { areSoundFilters, filterSections, type FilterShape, isFilterName } from "./filter_shape.ts";
+
+/** Shape of a whole index. */
+export interface IndexShape {
+  /** Sequences. */
+  size: number;
+  vocabSize: number;
+  levels: LevelShape[];
+  /** Named filters; absent where there are none. */
+  filters?: FilterShape[];
+  /** Item ids; absent where there are none. */
+  items?: ItemsShape;
+  /** What made the sequences of texts; absent where they are none, or nobody said. */
+  tokenizer?: TokenizerShape;
+}
+
+/** A tokenizer by its name and, where that is a file's, the SHA-256 of the file, hex. */
+export interface TokenizerShape {
+  name: string;
+  digest?: string;
+}
+
+/** Whether this names a tokenizer: 1 to 200 characters, none of them a control character. */
+export function isSoundTokenizer(tokenizer: unknown): tokenizer is TokenizerShape {
+  if (typeof tokenizer !== "object" || tokenizer === null) return false;
+  const { name, digest } = tokenizer as Record<string, unknown>;
+  return isFilterName(name) &&
+    (digest === undefined || typeof digest === "string" && /^[0-9a-f]{64}$/.test(digest));
+}
+
+/** Parts that arrive one after the other: the levels, then filters and items together, where there are any. */
+export function partCount({ levels, filters, items }: IndexShape): number {
+  return levels.length + (filters || items ? 1 : 0);
+}
+
+/**
+ * Places all sections of an index.
+ *
+ * @throws {LimitError} if the data would not fit below 4 GiB.
+ */
+export function planData(
+  { levels, size, filters = [], items }: IndexShape,
+): { sections: Section[]; byteLength: number } {
+  return planSections(levels, [
+    ...filters.flatMap((filter, i) => filterSections(filter, i, size)),
+    ...(items ? itemsSections(items, size) : []),
+  ]);
+}
+
+const FORMAT = "espalier";
+
+/** `__metadata__` of the file, digests aside. */
+export function encodeShape(shape: IndexShape): Record<string, string> {
+  return { format: FORMAT, version: String(FORMAT_VERSION), index: JSON.stringify(shape) };
+}
+
+/**
+ * Makes sure that metadata is that of an index of this version. Asked first: other files are refused as what
+ * they are, and nothing more is expected of later versions.
+ *
+ * @throws {IndexFormatError} if it is not.
+ */
+export function checkMetadata({ format, version }: Record<string, unknown>): void {
+  if (format !== FORMAT) {
+    throw new IndexFormatError(
+      "not-an-index",
+      `Cannot read the index: this safetensors file is no Espalier index; build one with "deno task cli build", or buildIndex`,
+      { expected: FORMAT, actual: format },
+    );
+  }
+  if (version !== String(FORMAT_VERSION)) {
+    throw new IndexFormatError(
+      "unknown-version",
+      `Cannot read the index: expected format version ${FORMAT_VERSION}, got ${version}; update Espalier or rebuild the index`,
+      { expected: String(FORMAT_VERSION), actual: version },
+    );
+  }
+}
+
+/**
+ * Reads the shape from a header and checks that counts, sizes and sections agree, so that no address
+ * derived from it leaves the data.
+ *
+ * @throws {IndexFormatError} if they do not.
+ */
+export function decodeShape(header: Header): IndexShape {
+  let shape: IndexShape;
+  try {
+    shape = JSON.parse(header.metadata.index);
+  } catch (cause) {
+    throw inconsistent("the shape is not JSON", {}, cause);
+  }
+  checkShape(shape);
+  const { sections, byteLength } = planData(shape);
+  if (byteLength !== header.dataByteLength || sections.length !== header.tensors.length) {
+    throw inconsistent("sections and counts differ", {
+      expected: byteLength,
+      actual: header.dataByteLength,
+    });
+  }
+  for (const [i, { name, offset, byteLength }] of sections.entries()) {
+    const tensor = header.tensors[i];
+    if (tensor.name !== name || tensor.offset !== offset || tensor.byteLength !== byteLength) {
+      throw inconsistent(`section "${name}" is not where the counts place it`, { section: name });
+    }
+  }
+  return shape;
+}
+
+function checkShape(shape: IndexShape): void {
+  const levels = shape?.levels;
+  if (!Array.isArray(levels) || levels.length < 1 || levels.length > MAX_LENGTH) {
+    throw inconsistent(`there are not 1 … ${MAX_LENGTH} levels`, { actual: levels?.length });
+  }
+  if (!isCount(shape.vocabSize, 2, MAX_VOCAB)) {
+    throw inconsistent(`vocabSize is not 2 … ${MAX_VOCAB}`, { actual: shape.vocabSize });
+  }
+  if (!levels.every((level) => typeof level === "object" && level !== null)) {
+    throw inconsistent("a level is missing");
+  }
+  let size = 0;
+  levels.forEach((level, d) => {
+    if (!isSoundLevel(level, d === 0 ? 1 : innerEdges(levels, d - 1), innerEdges(levels, d))) {
+      throw inconsistent(`the counts of level ${d} do not agree`, { level: d });
+    }
+    if (level.tokenMin + level.tokenCount > shape.vocabSize) {
+      throw inconsistent(`level ${d} has tokens outside the vocabulary`, {
+        level: d,
+        expected: shape.vocabSize,
+        actual: level.tokenMin + level.tokenCount - 1,
+      });
+    }
+    size += level.ends;
+  });
+  if (shape.size !== size || size >= 2 ** 32 - 1) {
+    throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
+  }
+  const { filters, items, tokenizer } = shape;
+  if (filters !== undefined && !areSoundFilters(filters, size)) {
+    throw inconsistent("what it says of the named filters cannot be");
+  }
+  if (items !== undefined && !isSoundItems(items, size)) {
+    throw inconsistent("what it says of the item ids cannot be");
+  }
+  if (tokenizer !== undefined && !isSoundTokenizer(tokenizer)) {
+    throw inconsistent("what it says of the tokenizer cannot be");
+  }
+}
+
+function isSoundLevel(level: LevelShape, states: number, inner: number): boolean {
+  const { edges, tokenMin, tokenCount, maxBranch, ends } = level;
+  const leaves = edges - inner;
+  return isCount(edges, 1, 2 ** 32 - 2) && isCount(level.states, 1, edges) &&
+    level.states === states && inner <= edges &&
+    isCount(tokenMin, 0, MAX_VOCAB) && isCount(tokenCount, 1, MAX_VOCAB) &&
+    isCount(maxBranch, 1, Math.min(tokenCount, edges)) && edges <= states * maxBranch &&
+    isCount(ends, leaves, edges) &&
+    level.inner === (inner > 0 && leaves > 0) && level.end === (ends > leaves) &&
+    (level.encoding === "bitmap"
+      ? level.starts === "bits" && states * rowWords(level) * 32 < 2 ** 32
+      : level.encoding === "packed" &&
+        (level.starts === "one" ? edges === states : level.starts === "bits" ||
+          level.starts === "list" && edges > states));
+}
+
+function inconsistent(
+  what: string,
+  facts: ConstructorParameters<typeof IndexFormatError>[2] = {},
+  cause?: unknown,
+): IndexFormatError {
+  return new IndexFormatError(
+    "inconsistent-header",
+    `Cannot read the index: ${what}; the file is damaged, rebuild it`,
+    facts,
+    { cause },
+  );
+}

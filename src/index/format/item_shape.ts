@@ -1,0 +1,69 @@
+/** Item ids as the header describes them, and the sections that follow from it. */
+import { bitVectorSections, packedSections, type SectionSize } from "../bits/sections.ts";
+import { eliasFanoSections, type EliasFanoShape, eliasFanoShape } from "../bits/elias_fano.ts";
+import { isCount, MAX_DATA_BYTES } from "./layout.ts";
+
+/** Most items of an index. */
+export const MAX_ITEMS = 2 ** 30;
+
+/** What the header says of item ids. */
+export type ItemsShape = IntegerItems | StringItems;
+
+/** Integers, those of JavaScript's `bigint`. */
+export interface IntegerItems {
+  type: "integer";
+  /** Ids, of all sequences together. */
+  count: number;
+  /** Smallest id, decimal. */
+  min: string;
+  /** Largest id, decimal: less than 2^64 above the smallest. */
+  max: string;
+}
+
+/** Strings. */
+export interface StringItems {
+  type: "string";
+  /** Ids, of all sequences together. */
+  count: number;
+  /** Bytes of all of them as UTF-8. */
+  byteLength: number;
+}
+
+/** Bits of a stored integer, relative to the smallest: 0 … 64. */
+export function idBits({ min, max }: IntegerItems): number {
+  const range = BigInt(max) - BigInt(min);
+  return range === 0n ? 0 : range.toString(2).length;
+}
+
+/** List of the bytes at which the strings end. */
+export function endsShape({ count, byteLength }: StringItems): EliasFanoShape {
+  return eliasFanoShape(count, byteLength + 1);
+}
+
+/** Sections of the items of `size` sequences. */
+export function itemsSections(items: ItemsShape, size: number): SectionSize[] {
+  const starts = items.count > size ? bitVectorSections("items.starts", items.count, size) : [];
+  if (items.type === "integer") {
+    return [...starts, ...packedSections("items.ids", items.count, idBits(items))];
+  }
+  const text: SectionSize[] = items.byteLength > 0
+    ? [["items.text", Math.ceil(items.byteLength / 4)]]
+    : [];
+  return [...starts, ...eliasFanoSections("items.ends", endsShape(items), true), ...text];
+}
+
+/** Whether a header may say this of the items of `size` sequences. */
+export function isSoundItems(items: ItemsShape, size: number): boolean {
+  if (typeof items !== "object" || items === null) return false;
+  if (!isCount(items.count, size, MAX_ITEMS)) return false;
+  if (items.type === "string") return isCount(items.byteLength, 0, MAX_DATA_BYTES);
+  const { type, min, max } = items;
+  const isDecimal = (text: unknown) => typeof text === "string" && /^-?\d{1,20}$/.test(text);
+  return type === "integer" && isDecimal(min) && isDecimal(max) &&
+    isIdRange(BigInt(min), BigInt(max));
+}
+
+/** Whether integers of this range can be stored. */
+export function isIdRange(min: bigint, max: bigint): boolean {
+  return min <= max && min >= -(2n ** 63n) && max < 2n ** 64n && max - min < 2n ** 64n;
+}

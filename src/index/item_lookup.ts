@@ -1,0 +1,82 @@
+/**
+ * Item ids in the index: every sequence has one or more, all of them integers of 64 bits, or all strings. They are
+ * sorted by ordinal, those of one sequence in the order of the input (layout: layout.ts).
+ */
+import { EspalierError } from "../errors.ts";
+import { getBits, nextOne, selectOne } from "./bits/bit_vector.ts";
+import { eliasFanoAt } from "./bits/elias_fano.ts";
+
+import { bitVectorView, sectionView } from "./section_views.ts";
+import type { IndexStorage } from "./index_memory.ts";
+import { endsShape, idBits, type StringItems } from "./format/item_shape.ts";
+
+/**
+ * Ids of the sequence with an ordinal, in the order of the input: the first `most`.
+ *
+ * @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`.
+ */
+export function itemsAt(
+  storage: IndexStorage,
+  ordinal: number,
+  most = Infinity,
+): bigint[] | string[] {
+  const { items, size } = storage.shape;
+  if (!items) {
+    throw new EspalierError(
+      "no-items",
+      "Cannot look up item ids: the index has none; build it with items",
+    );
+  }
+  storage.arrival.requireAll("item ids");
+  let first = ordinal;
+  let end = ordinal + 1;
+  if (items.count > size) {
+    const starts = bitVectorView(storage, "items.starts", items.count, size);
+    first = selectOne(starts, ordinal);
+    end = nextOne(starts, first + 1);
+  }
+  const count = Math.min(most, Math.max(0, end - first));
+  if (items.type === "string") return stringsAt(storage, items, first, count);
+  const ids = sectionView(storage, "items.ids");
+  const bits = idBits(items);
+  const min = BigInt(items.min);
+  return Array.from({ length: count }, (_, i) => min + idAt(ids, first + i, bits));
+}
+
+/** Integer i, relative to the smallest. */
+function idAt(ids: Uint32Array, i: number, bits: number): bigint {
+  const low = getBits(ids, i * bits, Math.min(32, bits));
+  if (bits <= 32) return BigInt(low);
+  return BigInt(getBits(ids, i * bits + 32, bits - 32)) << 32n | BigInt(low);
+}
+
+/** Sections of strings. */
+export function openStrings(storage: IndexStorage, items: StringItems) {
+  const shape = endsShape(items);
+  const low = sectionView(storage, "items.ends.low");
+  const high = bitVectorView(storage, "items.ends.high", shape.highBits, shape.count);
+  const { buffer, byteOffset, length } = sectionView(storage, "items.text");
+  const text = new Uint8Array(buffer, byteOffset, Math.min(items.byteLength, 4 * length));
+  return { shape, low, high, text };
+}
+
+// Without the option a string's own first character may be taken for a byte order mark.
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+function stringsAt(
+  storage: IndexStorage,
+  items: StringItems,
+  first: number,
+  count: number,
+): string[] {
+  const { shape, low, high, text } = openStrings(storage, items);
+  const endOf = (i: number) =>
+    i < 0 ? 0 : Math.max(0, Math.min(text.length, eliasFanoAt({ shape, low }, high, i)));
+  let start = endOf(first - 1);
+  return Array.from({ length: count }, (_, i) => {
+    const end = endOf(first + i);
+    const id = decoder.decode(text.subarray(start, end));
+    start = end;
+    return id;
+  });
+}

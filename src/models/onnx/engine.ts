@@ -1,0 +1,91 @@
+/** Opens a model's graphs on a provider, and tries them out. */
+import { EspalierError } from "../../errors.ts";
+import { readForm, unsupported } from "./signature.ts";
+import { type Graph, messageOf, openGraph, ortInTurn, type OrtModule } from "./session.ts";
+import type { InferenceSession } from "./session.ts";
+import { padPrompts } from "./prompts.ts";
+import { type Engine, type Move, type Mover, OnnxSearch, type StepLogits } from "./decode_steps.ts";
+
+/** Errors that say what is wrong with a model. */
+const PLAIN = ["unsupported-model", "reads-back"];
+
+/** The graphs of a model: bytes, or sessions. */
+export interface Sources<T = Uint8Array | InferenceSession> {
+  readonly decoder: T;
+  readonly decoderWithPast?: T;
+  readonly encoder?: T;
+}
+
+/**
+ * Opens the graphs and reads what they are.
+ *
+ * @param device where to run; none: the CPU.
+ * @throws {BackendError} if a graph cannot be opened, or the model cannot be served.
+ */
+export async function openEngine(
+  ort: OrtModule,
+  { decoder, decoderWithPast, encoder }: Sources,
+  device?: GPUDevice,
+): Promise<Engine> {
+  const graphs: Graph[] = [];
+  const open = async (source: Uint8Array | InferenceSession) => {
+    const graph = await openGraph(ort, source, device);
+    graphs.push(graph);
+    return graph;
+  };
+  try {
+    const first = await open(decoder);
+    const next = decoderWithPast ? await open(decoderWithPast) : first;
+    const encoding = encoder && await open(encoder);
+    const form = readForm(first, decoderWithPast && next, encoding);
+    return { ort, form, first, next, encoder: encoding };
+  } catch (error) {
+    await release(ort, graphs);
+    throw error;
+  }
+}
+
+/** Releases the sessions that are ours, behind what runs in them. */
+export async function closeEngine({ ort, first, next, encoder }: Engine): Promise<void> {
+  await release(ort, new Set([first, next, ...(encoder ? [encoder] : [])]));
+}
+
+async function release(ort: OrtModule, graphs: Iterable<Graph>): Promise<void> {
+  for (const { session, isOwned } of graphs) {
+    // What cannot be released is gone already.
+    if (isOwned) await ortInTurn(ort, () => session.release()).catch(() => {});
+  }
+}
+
+/**
+ * Runs three steps of a search with two beams: that finds graphs that do not do what their names say.
+ *
+ * @param move what each step is told.
+ * @param look sees the logits of each step.
+ * @throws {BackendError} with code `"unsupported-model"` if a step fails.
+ */
+export async function probe<M extends Move>(
+  engine: Engine,
+  mover: Mover<M>,
+  move: (step: number) => M,
+  look: (logits: StepLogits) => void = () => {},
+): Promise<{ vocabSize: number }> {
+  // An odd number of positions: rows of half-precision numbers that are no whole words, the GPU refuses.
+  const prompts = padPrompts([[0, 0, 0]], "left", 0, 1);
+  await using search = new OnnxSearch(engine, mover, prompts, engine.form.encoder && 0);
+  const widths = new Set<number>();
+  for (const step of [0, 1, 2]) {
+    try {
+      const logits = await search.step(step, move(step));
+      look(logits);
+      widths.add(logits.width);
+    } catch (error) {
+      if (error instanceof EspalierError && PLAIN.includes(error.code)) throw error;
+      const isRun = error instanceof EspalierError && error.code === "run-failed";
+      const cause = isRun ? error.cause : error;
+      throw unsupported("model", "", `fails at step ${step}: ${messageOf(cause)}`, {}, cause);
+    }
+  }
+  if (widths.size === 1) return { vocabSize: [...widths][0] };
+  throw unsupported("output", "logits", `changes its width: ${[...widths].join(", ")}`);
+}

@@ -1,0 +1,135 @@
+/** An ONNX model that is open: searches through it, and what runs them. */
+import { rangeError } from "../../errors.ts";
+import type { OnnxModel, PromptedModel } from "./types.ts";
+import { cpuModel, type CpuMove, cpuMover } from "./cpu.ts";
+import { closeEngine } from "./engine.ts";
+import { gpuModel, type GpuMove, gpuMover } from "./gpu.ts";
+import type { OnnxProvider } from "./session.ts";
+import { padPrompts, type Prompts } from "./prompts.ts";
+import { disposed, type Engine, OnnxSearch } from "./decode_steps.ts";
+
+/** An engine that has been tried out. */
+export interface Opened {
+  readonly engine: Engine;
+  readonly vocabSize: number;
+}
+
+/** The device of a model that runs on one, and how to open it on the CPU. */
+export interface OpenGpu {
+  readonly device: GPUDevice;
+  readonly openCpu?: () => Promise<Opened>;
+}
+
+/** See {@linkcode OnnxModel}. */
+export class OpenOnnxModel implements OnnxModel {
+  readonly vocabSize: number;
+  readonly provider: OnnxProvider;
+  readonly reason: string;
+  #opened: Opened;
+  #startToken: number | undefined;
+  #padToken: number;
+  #gpu: OpenGpu | undefined;
+  /** The model on the CPU, opened when a search on the GPU fails. */
+  #fallback: Promise<Opened> | undefined;
+  #searches = new Set<AsyncDisposable>();
+  #closed: Promise<void> | undefined;
+
+  constructor(
+    opened: Opened,
+    startToken: number | undefined,
+    padToken: number,
+    reason: string,
+    gpu?: OpenGpu,
+  ) {
+    this.vocabSize = opened.vocabSize;
+    this.provider = gpu ? "webgpu" : "wasm";
+    this.reason = reason;
+    this.#opened = opened;
+    this.#startToken = startToken;
+    this.#padToken = padToken;
+    this.#gpu = gpu;
+  }
+
+  withPrompts(prompts: readonly ArrayLike<number>[]): PromptedModel {
+    let isDisposed = false;
+    const check = () => {
+      if (isDisposed || this.#closed) throw disposed();
+    };
+    check();
+    const padded = this.#pad(prompts);
+    const { engine } = this.#opened;
+    const open: AsyncDisposable[] = [];
+    const keep = <T extends AsyncDisposable>(search: T): T => {
+      check();
+      open.push(search);
+      this.#searches.add(search);
+      return search;
+    };
+    const onCpu = (engine: Engine): OnnxSearch<CpuMove> =>
+      keep(new OnnxSearch(engine, cpuMover(engine.ort), padded, this.#startToken));
+    const dispose = () => {
+      isDisposed = true;
+      for (const search of open.splice(0)) {
+        search[Symbol.asyncDispose]().then(() => this.#searches.delete(search));
+      }
+    };
+    if (!this.#gpu) {
+      const search = onCpu(engine);
+      return Object.assign(cpuModel(() => search, this.vocabSize), { [Symbol.dispose]: dispose });
+    }
+    const { device, openCpu } = this.#gpu;
+    let fallback: OnnxSearch<CpuMove> | undefined;
+    const cpu = openCpu && cpuModel(async () => {
+      check();
+      return fallback ??= onCpu(await this.#openFallback(openCpu));
+    }, this.vocabSize);
+    const mover = gpuMover(engine.ort, device);
+    const search = keep(new OnnxSearch<GpuMove>(engine, mover, padded, this.#startToken));
+    return { ...gpuModel(search, device), cpu, [Symbol.dispose]: dispose };
+  }
+
+  #pad(prompts: readonly ArrayLike<number>[]): Prompts {
+    const { first, next, encoder } = this.#opened.engine.form;
+    const limit = encoder ? 2 ** 31 : this.vocabSize;
+    const padToken = Math.min(this.#padToken, limit - 1);
+    const padded = padPrompts(prompts, encoder ? "right" : "left", padToken, limit);
+    const isMasked = encoder
+      ? encoder.ints.mask && first.ints.crossMask && next.ints.crossMask
+      : first.ints.mask && next.ints.mask;
+    if (padded.isEven || isMasked) return padded;
+    throw rangeError(
+      `Cannot search with prompts of ${
+        Math.min(...padded.lengths)
+      } to ${padded.width} tokens in one batch: the ONNX model takes no "${
+        encoder ? "encoder_" : ""
+      }attention_mask" to hide padding with; search those of each length on their own`,
+      { expected: padded.width, actual: Math.min(...padded.lengths) },
+    );
+  }
+
+  async #openFallback(openCpu: () => Promise<Opened>): Promise<Engine> {
+    this.#fallback ??= openCpu();
+    try {
+      return (await this.#fallback).engine;
+    } catch (error) {
+      this.#fallback = undefined; // the next search tries again
+      throw error;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this[Symbol.asyncDispose]();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#closed ??= this.#close();
+  }
+
+  /** Sessions are released last: tensors on the GPU are freed through them. */
+  async #close(): Promise<void> {
+    await Promise.all(Array.from(this.#searches, (search) => search[Symbol.asyncDispose]()));
+    await closeEngine(this.#opened.engine);
+    const fallback = await this.#fallback?.catch(() => undefined);
+    if (fallback) await closeEngine(fallback.engine);
+  }
+}

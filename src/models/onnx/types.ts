@@ -1,0 +1,69 @@
+/** What users of ONNX models give and get. */
+import type { GpuModel, Model } from "../../decode/types.ts";
+import type { OnnxProvider, OnnxSource, OrtModule } from "./session.ts";
+
+/** How to open an ONNX model. */
+export interface OnnxOptions {
+  /** The encoder of an encoder-decoder: it takes the prompts. */
+  encoder?: OnnxSource;
+  /** The graph for the steps behind the first, of exports that have two (`decoder_with_past_model.onnx`). */
+  decoderWithPast?: OnnxSource;
+  /** A device to run on; it stays the caller's. Half-precision models need its feature `shader-f16`. */
+  device?: GPUDevice;
+  /**
+   * `"auto"` (default): WebGPU if a device is given and the whole model runs on it without reading back, else WASM on
+   * the CPU. `"webgpu"` throws where that fails.
+   */
+  provider?: "auto" | OnnxProvider;
+  /**
+   * The module onnxruntime-web to use: for sessions, the very one that made them. Default:
+   * `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`.
+   */
+  ort?: OrtModule;
+  /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`), below `vocabSize`. */
+  startToken?: number;
+  /**
+   * What shorter prompts of a batch are padded with; masks hide it. An encoder must know it; a decoder-only model gets
+   * its last token in place of one beyond its vocabulary, such as tokenizers add to GPT-2. Default 0.
+   */
+  padToken?: number;
+  /** Stands in for `fetch`. */
+  fetch?: typeof fetch;
+}
+
+/** What {@linkcode OnnxModel.withPrompts} gives: a model for one search at a time. Dispose of it to free its caches. */
+export type PromptedModel = (Model | GpuModel) & Disposable;
+
+/**
+ * An ONNX model that is open. Disposing of it ends the searches that run, with code `"disposed"`, and then releases
+ * the sessions that it made; await that with `Symbol.asyncDispose`.
+ */
+export interface OnnxModel extends Disposable, AsyncDisposable {
+  /** W, logits per row: what searches must be given as `vocabSize`. */
+  readonly vocabSize: number;
+  /** Where its logits are: in the memory of the GPU, or of the CPU. (A session of yours runs where you made it.) */
+  readonly provider: OnnxProvider;
+  /** Why there. */
+  readonly reason: string;
+  /**
+   * Makes a model that continues prompts, one for each batch row: pass it to `beamSearch` with
+   * `batchSize: prompts.length` and `vocabSize`. Copies the prompts; runs nothing yet.
+   *
+   * Each search that overlaps with another needs its own; a search after another may use the same, and starts from
+   * the prompts again. Between searches it holds the caches of the last.
+   *
+   * Where a model takes masks, prompts may differ in length: a decoder's are padded on the left, an encoder's on the
+   * right. A decoder with `attention_mask` but without `position_ids` must derive its positions from the mask, as
+   * OPT and BLOOM do.
+   *
+   * Cost of a search: the prompts run once per batch row; then each step runs B·M rows of one token (of all tokens so
+   * far, without caches). On the CPU caches are copied out of the session, by beam, and in again at every step.
+   *
+   * A search ends with code `"run-failed"` where the model fails. On the CPU it does if it has no position for
+   * some token, or an encoder does not know one; on the GPU that is not noticed, and the logits are meaningless.
+   *
+   * @throws {RangeError} if there are no prompts, one is empty, lengths differ without a mask, or a token is out of
+   * range. @throws {EspalierError} with code `"disposed"`.
+   */
+  withPrompts(prompts: readonly ArrayLike<number>[]): PromptedModel;
+}

@@ -1,0 +1,481 @@
+/** The HTTP handler: every route, every refusal of a request. */
+
+import assert from "node:assert/strict";
+import { ConstraintIndex, ModelOutputError } from "../../mod.ts";
+import { createHandler } from "../../src/edge/mod.ts";
+import {
+  BASE,
+  catalogue,
+  expected,
+  get,
+  model,
+  post,
+  problem,
+  serve,
+  success,
+} from "../support/edge.ts";
+
+const bytes = await catalogue(1);
+const prompts = [[3, 1, 4], [1, 5]];
+
+Deno.test("decode answers what a search finds", async () => {
+  await using handler = serve({ index: bytes });
+  using index = await ConstraintIndex.open(bytes);
+  const response = await handler(post("/v1/decode", { prompts, beams: 7 }));
+  const timing = response.headers.get("server-timing") ?? "";
+  for (const phase of ["body", "parse", "queue", "index", "model", "decode", "answer"]) {
+    assert.match(timing, new RegExp(`(^|, )${phase};dur=[0-9.]+`));
+  }
+  assert.equal(response.headers.get("cache-control"), "no-store");
+  const body = await success(response);
+  const wanted = await expected(bytes, prompts, 7);
+  assert.equal(body.index, wanted.index);
+  assert.equal(body.backend, "wasm");
+  assert.equal(body.results.length, 2);
+  for (const [row, found] of body.results.entries()) {
+    assert.deepEqual(found.map((one: { ordinal: number }) => one.ordinal), wanted.ordinals[row]);
+    for (const { ordinal, sequence, items, score } of found) {
+      assert.deepEqual(sequence, [...index.sequenceAt(ordinal)]);
+      assert.deepEqual(items, index.itemsAt(ordinal).map(String));
+      assert(BigInt(items[0]) > 2n ** 61n && score < 0);
+    }
+  }
+});
+
+Deno.test("filters and exclusions hold, for all prompts or for one", async () => {
+  await using handler = serve({ index: bytes });
+  using index = await ConstraintIndex.open(bytes);
+  using fresh = index.namedFilter("fresh");
+  using adult = index.namedFilter("adult");
+  using german = index.namedFilter("de");
+  const filter = { all: ["fresh", { not: "adult" }] };
+  const request = {
+    prompts: [[1], { tokens: [2], filter: { any: ["de", { all: ["adult"] }] } }, [3]],
+    beams: 50,
+    filter,
+  };
+  const { results } = await success(await handler(post("/v1/decode", request)));
+  const isShown = [
+    (ordinal: number) => fresh.has(ordinal) && !adult.has(ordinal),
+    (ordinal: number) => german.has(ordinal) || adult.has(ordinal),
+    (ordinal: number) => fresh.has(ordinal) && !adult.has(ordinal),
+  ];
+  const ordinalsOf = (found: { ordinal: number }[]) => found.map(({ ordinal }) => ordinal);
+  results.forEach((found: { ordinal: number }[], row: number) => {
+    assert.equal(found.length, 50);
+    assert(ordinalsOf(found).every(isShown[row]));
+  });
+  const [first, second] = ordinalsOf(results[0]);
+  const again = { prompts: [{ tokens: [1], exclude: [first, second] }], beams: 50, filter };
+  const [found] = (await success(await handler(post("/v1/decode", again)))).results;
+  const left = ordinalsOf(found);
+  assert(!left.includes(first) && !left.includes(second) && left.every(isShown[0]));
+
+  const mask = { prefixes: [[], { tokens: [5], filter: "de" }], filter };
+  const masked = (await success(await handler(post("/v1/mask", mask)))).results;
+  using shown = fresh.andNot(adult);
+  assert.deepEqual(masked, [
+    { allowed: [...index.allowedTokens([], shown)], canEnd: false },
+    { allowed: [...index.allowedTokens([5], german)], canEnd: index.canEnd([5], german) },
+  ]);
+});
+
+Deno.test("mask answers what the index allows, and nothing off the set", async () => {
+  await using handler = serve({ index: bytes, model: undefined });
+  using index = await ConstraintIndex.open(bytes);
+  const prefixes = [[], [7], [...index.sequenceAt(0)], [63], [2 ** 31 - 1], new Array(100).fill(1)];
+  const body = await success(await handler(post("/v1/mask", { prefixes })));
+  assert.equal(body.index, index.digest);
+  assert.deepEqual(
+    body.results,
+    prefixes.map((prefix) => ({
+      allowed: [...index.allowedTokens(prefix)],
+      canEnd: index.canEnd(prefix),
+    })),
+  );
+});
+
+Deno.test("options of the server hold where a request says nothing", async () => {
+  const search = { vocabSize: VOCAB_OF_MODEL, endToken: 63 };
+  await using handler = serve({ index: bytes, search });
+  const ask = async (more: object) =>
+    (await success(await handler(post("/v1/decode", { prompts, beams: 3, ...more })))).results;
+  const withEnd = await ask({});
+  assert.deepEqual(await ask({ endToken: 63 }), withEnd);
+  assert.notDeepEqual(await ask({ endToken: 65 }), withEnd);
+  assert.notDeepEqual(await ask({ lengthPenalty: 2 }), withEnd);
+});
+const VOCAB_OF_MODEL = 70;
+
+Deno.test("status routes", async () => {
+  await using handler = serve({ index: bytes });
+  assert.deepEqual(await success(await handler(get("/healthz"))), { ok: true });
+  const early = await handler(get("/readyz"));
+  assert.equal(early.status, 503);
+  assert.equal(early.headers.get("retry-after"), "1");
+  assert.deepEqual(await early.json(), { ready: false });
+  await success(await handler(post("/v1/mask", { prefixes: [[]] })));
+  const ready = await success(await handler(get("/readyz")));
+  using index = await ConstraintIndex.open(bytes);
+  assert.equal(ready.index.digest, index.digest);
+  assert.equal(ready.index.size, index.size);
+  assert.deepEqual(ready.index.filters, ["fresh", "adult", "de"]);
+  assert.equal(ready.backend, "wasm");
+  assert.equal(ready.reason, "asked for");
+  assert(ready.index.ageSeconds >= 0);
+  await handler(get("/nowhere"));
+  const response = await handler(get("/metrics"));
+  assert.match(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
+  const text = await response.text();
+  for (
+    const line of [
+      'espalier_requests_total{route="/v1/mask",status="200"} 1',
+      'espalier_requests_total{route="other",status="404"} 1',
+      'espalier_request_duration_seconds_count{route="/v1/mask"} 1',
+      'espalier_request_duration_seconds_bucket{route="/v1/mask",le="+Inf"} 1',
+      "espalier_queue_depth 0",
+      "espalier_rejected_total 0",
+      'espalier_index_loads_total{result="loaded"} 1',
+      'espalier_index_loads_total{result="failed"} 0',
+      `espalier_index_info{digest="${index.digest}",backend="wasm"} 1`,
+    ]
+  ) assert(text.includes(`\n${line}\n`), line);
+  const head = await handler(get("/healthz", { method: "HEAD" }));
+  assert.equal(head.status, 200);
+  assert.equal(await head.text(), "");
+});
+
+Deno.test("readyz has the index loaded", async () => {
+  await using handler = serve({ index: bytes });
+  while ((await handler(get("/readyz"))).status !== 200) {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+});
+
+Deno.test("paths, methods and bodies that are not taken", async () => {
+  await using handler = serve({ index: bytes });
+  const decode = (body: unknown, init?: RequestInit) => handler(post("/v1/decode", body, init));
+  for (const path of ["/", "/v1", "/v1/decode/", "/__proto__", "/constructor"]) {
+    await problem(await handler(get(path)), 404, "no-such-route");
+  }
+  for (
+    const [path, method, allow] of [
+      ["/v1/decode", "GET", "POST"],
+      ["/v1/mask", "DELETE", "POST"],
+      ["/healthz", "POST", "GET, HEAD"],
+      ["/v1/decode", "OPTIONS", "POST"],
+    ]
+  ) {
+    const response = await handler(new Request(BASE + path, { method }));
+    assert.equal(response.headers.get("allow"), allow);
+    await problem(response, 405, "wrong-method");
+  }
+  for (const type of ["text/plain", "application/jsonp", "application/json; charset=latin1", ""]) {
+    await problem(
+      await decode({}, { headers: { "content-type": type } }),
+      415,
+      "unsupported-media-type",
+    );
+  }
+  const zipped = { headers: { "content-encoding": "gzip" } };
+  await problem(await decode({}, zipped), 415, "unsupported-media-type");
+  for (const body of ["", "{", "nul", '{"prompts":[[1]]}x']) {
+    await problem(await decode(body), 400, "not-json");
+  }
+  const notText = new Uint8Array([0x22, 0xff, 0x22]);
+  await problem(
+    await handler(
+      new Request(BASE + "/v1/decode", {
+        method: "POST",
+        body: notText,
+        headers: { "content-type": "application/json" },
+      }),
+    ),
+    400,
+    "not-json",
+  );
+  const utf8 = { headers: { "content-type": 'application/json; charset="UTF-8"' } };
+  await success(await decode({ prompts, beams: 1 }, utf8));
+});
+
+Deno.test("what does not fit the schema is named", async () => {
+  await using handler = serve({ index: bytes });
+  const nested = (depth: number): unknown => depth === 0 ? "fresh" : { not: nested(depth - 1) };
+  const cases: [body: unknown, field: string, expected?: unknown][] = [
+    [[], "", "Object"],
+    [null, ""],
+    [5, ""],
+    [{}, "/prompts"],
+    [{ prompts: [] }, "/prompts", "at least 1 elements"],
+    [{ prompts: new Array(17).fill([1]) }, "/prompts"],
+    [{ prompts: "no" }, "/prompts"],
+    [{ prompts: [[1, 2.5]] }, "/prompts/0/1", "a whole number"],
+    [{ prompts: [[1], [-1]] }, "/prompts/1/0"],
+    [{ prompts: [[2 ** 31]] }, "/prompts/0/0"],
+    [{ prompts: [{}] }, "/prompts/0/tokens"],
+    [{ prompts: [{ tokens: [1], exclude: ["x"] }] }, "/prompts/0/exclude/0"],
+    [{ prompts: [{ tokens: [1], exclude: new Array(1001).fill(1) }] }, "/prompts/0/exclude"],
+    [{ prompts: [new Array(4097).fill(1)] }, "/prompts/0"],
+    [{ prompts: [3] }, "/prompts/0"],
+    [{ prompts, beams: 0 }, "/beams"],
+    [{ prompts, beams: 129 }, "/beams", "at most 128"],
+    [{ prompts, beams: null }, "/beams"],
+    [{ prompts, beem: 3 }, "/beem", "no such field"],
+    [{ prompts, "a/b~c": 3 }, "/a~1b~0c"],
+    [{ prompts, normalize: "all" }, "/normalize"],
+    [{ prompts, lengthPenalty: 9 }, "/lengthPenalty"],
+    [{ prompts, tokensPerBeam: 0 }, "/tokensPerBeam"],
+    [{ prompts, endToken: "x" }, "/endToken"],
+    [{ prompts, filter: { all: ["fresh", { any: [3] }] } }, "/filter/all/1/any/0"],
+    [{ prompts, filter: { none: [] } }, "/filter"],
+    [{ prompts, filter: { all: [] } }, "/filter/all"],
+    [{ prompts, filter: nested(5) }, "/filter/not/not/not/not"],
+    ['{"prompts":[[1]],"__proto__":{"beams":2}}', "/__proto__"],
+    [
+      `{"prompts":[[1]],"filter":${'{"not":'.repeat(50_000)}"a"${"}".repeat(50_000)}}`,
+      "/filter/not/not/not/not",
+    ],
+  ];
+  for (const [body, field, expected] of cases) {
+    const said = await problem(await handler(post("/v1/decode", body)), 400, "invalid-request");
+    assert.equal(said.field, field, JSON.stringify(said).slice(0, 300));
+    if (expected) assert.equal(said.expected, expected);
+  }
+});
+
+Deno.test("what fits the schema but not the index is named", async () => {
+  await using handler = serve({ index: bytes, limits: { maskTokens: 40 } });
+  using index = await ConstraintIndex.open(bytes);
+  const decode = (body: unknown) => handler(post("/v1/decode", body));
+  const unknown = await problem(
+    await decode({ prompts, filter: { all: ["fresh", "freshh"] } }),
+    422,
+    "unknown-filter",
+  );
+  assert.deepEqual([unknown.field, unknown.actual], ["/filter/all/1", "freshh"]);
+  assert.deepEqual(unknown.expected, ["fresh", "adult", "de"]);
+  const own = { prompts: [[1], { tokens: [1], filter: "x" }] };
+  assert.equal(
+    (await problem(await decode(own), 422, "unknown-filter")).field,
+    "/prompts/1/filter",
+  );
+  const exclude = { prompts: [{ tokens: [1], exclude: [0, index.size] }] };
+  const ordinal = await problem(await decode(exclude), 422, "no-such-ordinal");
+  assert.deepEqual(
+    [ordinal.field, ordinal.expected, ordinal.actual],
+    ["/prompts/0/exclude/1", index.size - 1, index.size],
+  );
+  for (const endToken of [64, 5]) {
+    const said = await problem(await decode({ prompts, endToken }), 422, "wrong-end-token");
+    assert.equal(said.field, "/endToken");
+  }
+  const names = { all: new Array(32).fill("fresh") };
+  await problem(
+    await decode({ prompts, filter: { any: [names, "de"] } }),
+    422,
+    "too-many-filter-terms",
+  );
+  await success(await decode({ prompts, filter: names }));
+  await problem(await handler(post("/v1/mask", { prefixes: [[]] })), 422, "answer-too-large");
+});
+
+Deno.test("without a model there are masks only", async () => {
+  await using handler = createHandler({ index: bytes });
+  await problem(await handler(post("/v1/decode", { prompts })), 501, "no-model");
+  await success(await handler(post("/v1/mask", { prefixes: [[]] })));
+  const ready = await success(await handler(get("/readyz")));
+  assert.equal(ready.backend, "wasm");
+});
+
+Deno.test("models that fail", async () => {
+  const told: [unknown, string][] = [];
+  let fail: (prompts: number[][]) => never = () => assert.fail();
+  await using handler = serve({
+    index: bytes,
+    model: (prompts) => fail(prompts),
+    onError: (error, during) => {
+      told.push([error, during]);
+      throw new Error("hooks may fail");
+    },
+  });
+  const ask = () => handler(post("/v1/decode", { prompts }));
+  const secret = new Error("password hunter2");
+  fail = () => {
+    throw secret;
+  };
+  const said = await problem(await ask(), 500, "internal");
+  assert(!JSON.stringify(said).includes("hunter2"));
+  assert.deepEqual(told.splice(0), [[secret, "making the model"]]);
+  fail = () => {
+    throw Object.assign(new RangeError("Cannot search with prompt 1: it is empty"), { row: 1 });
+  };
+  assert.equal((await problem(await ask(), 422, "wrong-prompt")).field, "/prompts/1");
+  assert.equal(told.length, 0);
+  await using wrong = serve({
+    index: bytes,
+    model: () => () => new Float32Array(3),
+    onError: (error) => told.push([error, ""]),
+  });
+  const response = await wrong(post("/v1/decode", { prompts }));
+  assert.equal((await response.json()).status, 500);
+  assert(told[0][0] instanceof ModelOutputError);
+});
+
+Deno.test("models are disposed of with their search, whatever comes of it", async () => {
+  const disposed: string[] = [];
+  let isFailing = false;
+  await using handler = serve({
+    index: bytes,
+    model: (prompts) => {
+      const inner = model(prompts);
+      const own = (input: Parameters<typeof inner>[0]) => {
+        if (isFailing) throw new Error("no");
+        return inner(input);
+      };
+      return Object.assign(own, {
+        [Symbol.dispose]: () => void disposed.push("sync"),
+        [Symbol.asyncDispose]: () => {
+          disposed.push("async");
+          return Promise.resolve();
+        },
+      });
+    },
+  });
+  await success(await handler(post("/v1/decode", { prompts })));
+  isFailing = true;
+  await problem(await handler(post("/v1/decode", { prompts })), 500, "internal");
+  assert.deepEqual(disposed, ["async", "async"]);
+});
+
+Deno.test("bearer tokens", async () => {
+  const bearerTokens = ["s3cret-token", "another"];
+  const logged: unknown[] = [];
+  await using handler = serve({ index: bytes, bearerTokens, log: (entry) => logged.push(entry) });
+  const ask = (authorization?: string, path = "/v1/mask") =>
+    handler(
+      path === "/v1/mask"
+        ? post(path, { prefixes: [[]] }, { headers: authorization ? { authorization } : {} })
+        : get(path, { headers: authorization ? { authorization } : {} }),
+    );
+  const missing = await ask();
+  assert.equal(missing.headers.get("www-authenticate"), "Bearer");
+  await problem(missing, 401, "missing-token");
+  for (const wrong of ["Basic s3cret-token", "Bearer", "Bearer a b"]) {
+    await problem(await ask(wrong), 401, "missing-token");
+  }
+  for (
+    const wrong of ["s3cret-toke", "s3cret-tokem", "s3cret-token2", "S3cret-token", "another,"]
+  ) {
+    const response = await ask(`Bearer ${wrong}`);
+    assert.equal(response.headers.get("www-authenticate"), 'Bearer error="invalid_token"');
+    assert(!JSON.stringify(await problem(response, 401, "wrong-token")).includes(wrong));
+  }
+  await success(await ask("Bearer s3cret-token"));
+  await success(await ask("bearer another"));
+  await success(await ask(undefined, "/healthz"));
+  await success(await ask(undefined, "/readyz"));
+  await problem(await ask(undefined, "/metrics"), 401, "missing-token");
+  await problem(await ask(undefined, "/openapi.json"), 401, "missing-token");
+  assert.equal((await ask("Bearer another", "/metrics")).status, 200);
+  await using open = serve({ index: bytes, bearerTokens, openMetrics: true });
+  assert.equal((await open(get("/metrics"))).status, 200);
+  assert(!JSON.stringify(logged).includes("s3cret"));
+  assert.throws(() => serve({ index: bytes, bearerTokens: [] }), TypeError);
+  assert.throws(() => serve({ index: bytes, bearerTokens: ["a b"] }), TypeError);
+});
+
+Deno.test("cross-origin requests", async () => {
+  const origin = "https://shop.example";
+  const preflight = (from: string) =>
+    get("/v1/decode", {
+      method: "OPTIONS",
+      headers: { origin: from, "access-control-request-method": "POST" },
+    });
+  await using off = serve({ index: bytes });
+  const plain = await off(get("/healthz", { headers: { origin } }));
+  assert.equal(plain.headers.get("access-control-allow-origin"), null);
+  await problem(await off(preflight(origin)), 405, "wrong-method");
+
+  await using handler = serve({ index: bytes, cors: { origins: [origin] }, bearerTokens: ["t"] });
+  const asked = await handler(preflight(origin));
+  assert.equal(asked.status, 204);
+  assert.equal(asked.headers.get("access-control-allow-origin"), origin);
+  assert.equal(asked.headers.get("access-control-allow-methods"), "POST");
+  assert.match(asked.headers.get("access-control-allow-headers")!, /authorization.*content-type/);
+  assert.equal(asked.headers.get("vary"), "Origin");
+  const stranger = await handler(preflight("https://evil.example"));
+  assert.equal(stranger.headers.get("access-control-allow-origin"), null);
+  const refused = await handler(post("/v1/mask", { prefixes: [[]] }, { headers: { origin } }));
+  assert.equal(refused.headers.get("access-control-allow-origin"), origin);
+  assert.match(refused.headers.get("access-control-expose-headers")!, /Server-Timing/);
+  await problem(refused, 401, "missing-token");
+  await using all = serve({ index: bytes, cors: { origins: "*" } });
+  const answer = await all(get("/healthz", { headers: { origin } }));
+  assert.equal(answer.headers.get("access-control-allow-origin"), "*");
+  assert.equal(answer.headers.get("vary"), null);
+});
+
+Deno.test("a closed handler serves no more", async () => {
+  const handler = serve({ index: bytes });
+  await success(await handler(post("/v1/mask", { prefixes: [[]] })));
+  await handler.close();
+  const response = await handler(post("/v1/mask", { prefixes: [[]] }));
+  assert.equal(response.headers.get("retry-after"), "1");
+  await problem(response, 503, "closed");
+  assert.equal((await handler(get("/readyz"))).status, 503);
+  assert.equal((await handler(get("/healthz"))).status, 200);
+  await handler.close();
+});
+
+Deno.test("every request is logged once", async () => {
+  const logged: { route: string; status: number; index?: string }[] = [];
+  await using handler = serve({ index: bytes, log: (entry) => logged.push(entry) });
+  await handler(post("/v1/mask", { prefixes: [[]] }));
+  await handler(get("/secret?token=1"));
+  using index = await ConstraintIndex.open(bytes);
+  assert.deepEqual(logged.map(({ route, status, index }) => [route, status, index]), [
+    ["/v1/mask", 200, index.digest],
+    ["other", 404, undefined],
+  ]);
+});
+
+Deno.test("a default export for deno serve", async () => {
+  await using handler = serve({ index: bytes });
+  const app: Deno.ServeDefaultExport = { fetch: handler };
+  assert(app.fetch);
+});
+
+Deno.test("behind Deno.serve", async () => {
+  await using handler = serve({ index: bytes });
+  await using server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, handler);
+  const response = await fetch(`http://127.0.0.1:${server.addr.port}/v1/decode`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ prompts, beams: 2 }),
+  });
+  const { results } = await success(response);
+  assert.deepEqual(
+    results[0].map((one: { ordinal: number }) => one.ordinal),
+    (await expected(bytes, prompts, 2)).ordinals[0],
+  );
+});
+
+Deno.test("options that make no sense", () => {
+  const wrong: unknown[] = [
+    undefined,
+    {},
+    { index: new Response("x") },
+    { index: new Blob(["x"]).stream() },
+    { index: bytes, limits: { beams: 2000 } },
+    { index: bytes, limits: { beems: 20 } },
+    { index: bytes, limits: { deadlineMs: 0 } },
+    { index: bytes, revalidateAfterMs: -1 },
+    { index: bytes, takeOverMs: NaN },
+  ];
+  for (const options of wrong) {
+    assert.throws(
+      () => createHandler(options as Parameters<typeof createHandler>[0]),
+      (error) => error instanceof TypeError || error instanceof RangeError,
+    );
+  }
+});

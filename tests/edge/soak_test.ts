@@ -1,0 +1,125 @@
+/**
+ * The HTTP handler under load while its index changes every second: 30 seconds, or ten minutes in a long run. No request
+ * fails, and each answer is, byte for byte, that of the index whose digest it names.
+ */
+
+import assert from "node:assert/strict";
+import type { Handler } from "../../src/edge/mod.ts";
+import { catalogue, get, serve, Store } from "../support/edge.ts";
+import { LONG, runs } from "../support/long.ts";
+import { Random } from "../support/models.ts";
+
+const SECONDS = runs(30, 600);
+const CLIENTS = 6;
+const FILTERS = [undefined, "fresh", { not: "adult" }, {
+  all: ["de", { any: ["fresh", "adult"] }],
+}];
+
+const versions = await Promise.all([20, 21, 22].map((seed) => catalogue(seed)));
+
+/** A request, as often as it is sent. */
+interface Asked {
+  path: string;
+  body: string;
+}
+
+function someRequests(random: Random): Asked[] {
+  const tokens = (most: number) =>
+    Array.from({ length: random.below(most) }, () => random.below(60));
+  return Array.from({ length: 40 }, (_, i) => {
+    const filter = random.pick(FILTERS);
+    const rows = Array.from({ length: random.between(1, 3) }, () => tokens(4));
+    return i % 4 === 0 ? { path: "/v1/mask", body: JSON.stringify({ prefixes: rows, filter }) } : {
+      path: "/v1/decode",
+      body: JSON.stringify({ prompts: rows, beams: random.between(1, 20), filter }),
+    };
+  });
+}
+
+/** A handler on loopback. */
+function listen(handler: Handler) {
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, handler);
+  const ask = async ({ path, body }: Asked) => {
+    const response = await fetch(`http://127.0.0.1:${server.addr.port}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body,
+    });
+    return { status: response.status, text: await response.text() };
+  };
+  const dispose = async () => {
+    await server.shutdown();
+    await handler.close();
+  };
+  return { ask, [Symbol.asyncDispose]: dispose };
+}
+
+const indexOf = (text: string): string => JSON.parse(text).index;
+
+/** What each version answers, by digest, where nothing changes. */
+async function answersOf(requests: Asked[]): Promise<Map<string, string[]>> {
+  const answers = new Map<string, string[]>();
+  for (const bytes of versions) {
+    await using still = listen(serve({ index: bytes }));
+    const texts: string[] = [];
+    for (const request of requests) texts.push((await still.ask(request)).text);
+    answers.set(indexOf(texts[0]), texts);
+  }
+  assert.equal(answers.size, versions.length);
+  return answers;
+}
+
+for (
+  const [room, memoryBytes] of [
+    ["room for two", 2 ** 30],
+    ["room for one", 0],
+  ] as const
+) {
+  Deno.test(`no request fails while the index changes every second, with ${room}`, async () => {
+    const random = new Random(memoryBytes + 5);
+    const requests = someRequests(random);
+    const wanted = await answersOf(requests);
+    const store = new Store(versions[0]);
+    const errors: unknown[] = [];
+    const handler = serve({
+      index: store,
+      memoryBytes,
+      revalidateAfterMs: 100,
+      limits: { filterBytes: 2000 },
+      onError: (error) => errors.push(error),
+    });
+    await using server = listen(handler);
+    const end = performance.now() + (SECONDS / 2) * 1000;
+    let swaps = 0;
+    const swapping = setInterval(() => store.bytes = versions[++swaps % versions.length], 1000);
+    const seen = new Map<string, number>();
+    const before = Deno.memoryUsage().rss;
+    try {
+      await Promise.all(Array.from({ length: CLIENTS }, async () => {
+        while (performance.now() < end) {
+          const i = random.below(requests.length);
+          const { status, text } = await server.ask(requests[i]);
+          assert.equal(status, 200, text);
+          const digest = indexOf(text);
+          assert.equal(text, wanted.get(digest)?.[i], `request ${i}`);
+          seen.set(digest, (seen.get(digest) ?? 0) + 1);
+        }
+      }));
+    } finally {
+      clearInterval(swapping);
+    }
+    assert.deepEqual(errors, []);
+    assert.equal(seen.size, versions.length, "each version has been served");
+    const metrics = await (await handler(get("/metrics"))).text();
+    const loaded = Number(metrics.match(/index_loads_total\{result="loaded"\} (\d+)/)![1]);
+    assert(loaded >= versions.length);
+    if (LONG) {
+      const total = [...seen.values()].reduce((sum, count) => sum + count, 0);
+      const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
+      console.log(
+        `${total} requests, ${swaps} swaps, ${loaded} loads; memory of the process ` +
+          `${megabytes(before)} MB before, ${megabytes(Deno.memoryUsage().rss)} MB after`,
+      );
+    }
+  });
+}

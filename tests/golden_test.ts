@@ -1,6 +1,0 @@
-/** Published results, against the oracle and the search on WASM. */
-import { createDecoder } from "../mod.ts";
-import { goldenOracle, goldenSuite } from "./support/golden_suite.ts";
-
-goldenOracle();
-goldenSuite("WASM", (index) => createDecoder(index, { backend: "wasm" }));

@@ -1,9 +1,0 @@
-/** The kernel contract, on WASM. */
-import { storageOf } from "../src/index/constraint_index.ts";
-import { WasmKernel } from "../src/kernels/wasm/kernel.ts";
-import { conformance } from "./support/conformance.ts";
-import { runs } from "./support/long.ts";
-
-Deno.test("WASM kernel: every step equals exhaustive selection", async () => {
-  await conformance((index) => new WasmKernel(storageOf(index)), runs(250, 5000));
-});
