@@ -18,6 +18,7 @@ export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/d
 export type { DeviceOptions } from "./src/decode/device.ts";
 export { reorderRows, type RowsToReorder } from "./src/kernels/webgpu/reorder.ts";
 export { type FoundItem, itemsOf } from "./src/decode/found_items.ts";
+export { type FoundSequence, sequencesOf } from "./src/decode/found_sequences.ts";
 export type { MaskOptions } from "./src/decode/mask.ts";
 export type {
   Backend,

@@ -1,7 +1,7 @@
 /** The two searches of one model: held to the index, and free. */
 
 import type { BeamSearchOptions, Model } from "../src/decode/types.ts";
-import type { ConstraintIndex, Decoder } from "../mod.ts";
+import { type ConstraintIndex, type Decoder, sequencesOf } from "../mod.ts";
 import { buildIndex } from "../src/build/mod.ts";
 import { freeSearch } from "./free_search.ts";
 import { END_TOKEN, textOf, tokensOf, VOCAB_SIZE } from "./speller.ts";
@@ -44,7 +44,7 @@ export async function constrained(
   { batchSize, beamSize, best }: SearchOptions,
   { filter, exclude }: SearchFilter = {},
 ): Promise<Spelt[][]> {
-  const { sequences, lengths, scores, counts, maxLength } = await decoder.beamSearch(model, {
+  const result = await decoder.beamSearch(model, {
     batchSize,
     beamSize,
     vocabSize: VOCAB_SIZE,
@@ -52,14 +52,8 @@ export async function constrained(
     filter,
     exclude,
   });
-  return Array.from(
-    { length: batchSize },
-    (_, row) =>
-      Array.from({ length: Math.min(best, counts[row]) }, (_, rank) => {
-        const beam = row * beamSize + rank;
-        const tokens = sequences.subarray(beam * maxLength, beam * maxLength + lengths[beam]);
-        return { key: textOf(tokens), score: scores[beam] };
-      }),
+  return sequencesOf(result).map((found) =>
+    found.slice(0, best).map(({ sequence, score }) => ({ key: textOf(sequence), score }))
   );
 }
 

@@ -1,5 +1,6 @@
 /** From sequences to items: what a result means to whoever stocks the shelves. */
 import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { sequencesOf } from "./found_sequences.ts";
 import type { BeamSearchResult } from "./types.ts";
 
 /** An item that a search has found. */
@@ -36,15 +37,15 @@ export interface FoundItem {
  */
 export function itemsOf(
   index: ConstraintIndex,
-  { batchSize, beamSize, counts, ordinals, scores }: BeamSearchResult,
+  result: BeamSearchResult,
   most = Infinity,
 ): FoundItem[][] {
-  return Array.from({ length: batchSize }, (_, row) => {
+  return sequencesOf(result).map((sequences) => {
     const found: FoundItem[] = [];
-    for (let i = 0; i < counts[row] && found.length < most; i++) {
-      const at = row * beamSize + i;
-      for (const item of index.itemsAt(ordinals[at], most - found.length)) {
-        found.push({ item, ordinal: ordinals[at], score: scores[at] });
+    for (const { ordinal, score } of sequences) {
+      if (found.length >= most) break;
+      for (const item of index.itemsAt(ordinal, most - found.length)) {
+        found.push({ item, ordinal, score });
       }
     }
     return found;

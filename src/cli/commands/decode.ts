@@ -1,5 +1,6 @@
 /** `decode`: the best sequences of an index for a prompt, as a model sees it. */
 import { createDecoder } from "../../decode/decoder.ts";
+import { type FoundSequence, sequencesOf } from "../../decode/found_sequences.ts";
 import type { BeamSearchOptions } from "../../decode/types.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import type { ItemFilter } from "../../index/item_filter.ts";
@@ -160,27 +161,22 @@ function filterOf(
 /** What was found for a prompt of a batch, best first. */
 function foundFor(
   index: ConstraintIndex,
-  { result }: FoundBatch,
-  row: number,
+  found: readonly FoundSequence[],
   tokenizer: Tokenizer | undefined,
 ) {
-  const { beamSize, maxLength, counts, ordinals, scores, lengths, sequences } = result;
-  return Array.from({ length: counts[row] }, (_, beam) => {
-    const at = row * beamSize + beam;
-    const start = at * maxLength;
-    const sequence = sequences.subarray(start, start + lengths[at]);
-    return {
-      ordinal: ordinals[at],
-      score: scores[at],
-      text: tokenizer?.decode(sequence),
-      sequence,
-      items: index.items && index.itemsAt(ordinals[at]),
-    };
-  });
+  return found.map(({ ordinal, score, sequence }) => ({
+    ordinal,
+    score,
+    text: tokenizer?.decode(sequence),
+    sequence,
+    items: index.items && index.itemsAt(ordinal),
+  }));
 }
 
 function jsonOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer): string {
-  const { prompts, result: { backend }, cost } = found;
+  const { prompts, result, cost } = found;
+  const { backend } = result;
+  const sequences = sequencesOf(result);
   return prompts.map(({ tokens, text }, row) => {
     const { steps, total, model } = cost;
     const line = {
@@ -191,7 +187,7 @@ function jsonOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer
       steps,
       msPerStep: round(total / steps),
       modelShare: model === undefined ? undefined : round(model / total),
-      results: foundFor(index, found, row, tokenizer),
+      results: foundFor(index, sequences[row], tokenizer),
     };
     return `${jsonLine(line)}\n`;
   }).join("");
@@ -199,8 +195,9 @@ function jsonOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer
 
 function textOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer): string {
   const names = [tokenizer ? "text" : "sequence", ...(index.items ? ["item ids"] : [])];
+  const sequences = sequencesOf(found.result);
   return found.prompts.map((prompt, row) => {
-    const results = foundFor(index, found, row, tokenizer);
+    const results = foundFor(index, sequences[row], tokenizer);
     const rows = results.map(({ ordinal, score, text, sequence, items }, i) => [
       String(i + 1),
       score.toFixed(4),

@@ -1,4 +1,5 @@
 /** `POST /v1/decode`: the best sequences for each prompt. */
+import { sequencesOf } from "../../decode/found_sequences.ts";
 import { checkEndToken } from "../../decode/options.ts";
 import type { BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
 import type { ErrorFacts } from "../../errors.ts";
@@ -74,25 +75,14 @@ async function decode(
   }
 }
 
-function resultsOf(
-  index: ConstraintIndex,
-  { batchSize, beamSize, maxLength, counts, ordinals, scores, lengths, sequences }:
-    BeamSearchResult,
-) {
-  return Array.from(
-    { length: batchSize },
-    (_, row) =>
-      Array.from({ length: counts[row] }, (_, beam) => {
-        const at = row * beamSize + beam;
-        const start = at * maxLength;
-        const ordinal = ordinals[at];
-        return {
-          ordinal,
-          score: scores[at],
-          sequence: Array.from(sequences.subarray(start, start + lengths[at])),
-          items: index.items && index.itemsAt(ordinal).map(String),
-        };
-      }),
+function resultsOf(index: ConstraintIndex, result: BeamSearchResult) {
+  return sequencesOf(result).map((found) =>
+    found.map(({ ordinal, score, sequence }) => ({
+      ordinal,
+      score,
+      sequence: Array.from(sequence),
+      items: index.items && index.itemsAt(ordinal).map(String),
+    }))
   );
 }
 
