@@ -1,6 +1,7 @@
 /** From what the builder is given to rows in ascending order. */
 import { BuildInputError, typeError } from "../errors.ts";
 import { MAX_LENGTH } from "../index/format/layout.ts";
+import { checkRows } from "./check_rows.ts";
 import type { Pace } from "./progress.ts";
 import {
   badToken,
@@ -141,12 +142,8 @@ async function forEachRow(
 ): Promise<void> {
   const tokens = new Uint32Array(MAX_LENGTH);
   let row = 0;
-  const take = (
-    sequence: ArrayLike<number>,
-    start = 0,
-    length = sequence?.length,
-    number?: number,
-  ) => {
+  const take = (sequence: ArrayLike<number>) => {
+    const length = sequence?.length;
     if (!(Number.isInteger(length) && length >= 1 && length <= MAX_LENGTH)) {
       throw new BuildInputError(
         "bad-length",
@@ -157,26 +154,34 @@ async function forEachRow(
       );
     }
     for (let i = 0; i < length; i++) {
-      const token = sequence[start + i];
+      const token = sequence[i];
       if (!(Number.isInteger(token) && token >= 0 && token < vocabSize)) {
         throw badToken(row, i, token, vocabSize);
       }
       tokens[i] = token;
     }
-    visit(tokens, length, number);
+    visit(tokens, length);
     row++;
   };
-  const takeBatch = ({ data, ends, numbers }: RowBatch) => {
+  const takeBatch = (batch: RowBatch) => {
+    const { data, ends, numbers } = batch;
     if (numbers && !sorted) {
       throw typeError(
         "Cannot build: expected rows in ascending order, with sorted, where they are numbered",
       );
     }
+    const { fault } = checkRows(batch, vocabSize);
+    const sound = fault ? fault.row : ends.length;
     let start = 0;
-    for (let i = 0; i < ends.length; i++) {
-      take(data, start, ends[i] - start, numbers?.[i]);
+    for (let i = 0; i < sound; i++) {
+      const length = ends[i] - start;
+      for (let t = 0; t < length; t++) tokens[t] = data[start + t];
+      visit(tokens, length, numbers?.[i]);
       start = ends[i];
+      row++;
     }
+    // A row by itself is refused in the same words.
+    if (fault) take(data.subarray(start, ends[sound]));
   };
   if (Symbol.asyncIterator in sequences) {
     for await (const sequence of untilAborted(sequences, signal)) {
@@ -237,17 +242,21 @@ function notSequences(actual: unknown): TypeError {
 }
 
 function isBatch(item: ArrayLike<number> | RowBatch): item is RowBatch {
-  return typeof item === "object" && item !== null && "ends" in item;
+  return typeof item === "object" && item !== null && "ends" in item &&
+    "data" in item && isTokenArray(item.data);
 }
 
 function isMatrix(sequences: object): sequences is SequenceMatrix {
   return "data" in sequences && "rows" in sequences;
 }
 
-function checkMatrix({ data, rows, length }: SequenceMatrix): void {
-  const isTyped = data instanceof Uint8Array || data instanceof Uint16Array ||
+function isTokenArray(data: unknown): data is SequenceMatrix["data"] {
+  return data instanceof Uint8Array || data instanceof Uint16Array ||
     data instanceof Uint32Array || data instanceof Int32Array;
-  if (!isTyped) {
+}
+
+function checkMatrix({ data, rows, length }: SequenceMatrix): void {
+  if (!isTokenArray(data)) {
     throw typeError(
       "Cannot build: data is not a Uint8Array, Uint16Array, Uint32Array or Int32Array; convert it, or pass rows",
       { actual: Object.prototype.toString.call(data) },

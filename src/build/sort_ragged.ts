@@ -2,6 +2,7 @@
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Pace } from "./progress.ts";
 import type { RowCursor } from "./row_cursor.ts";
+import { codeBits, packRow } from "./row_keys.ts";
 import { BUCKET_BITS, BUCKETS, CHUNK_BYTES, toStarts } from "./sort_matrix.ts";
 
 /** Words of a record: 3 of key, 1 address (asm/kernels/sort.ts). */
@@ -29,8 +30,7 @@ export class RowHeap {
   }
 
   static async create(vocabSize: number, wasm?: WebAssembly.Module): Promise<RowHeap> {
-    // Token t is code t + 1, and code 0 ends the row: prefixes sort before what continues them.
-    return new RowHeap(await WasmHeap.create(2 * CHUNK_BYTES, wasm), 32 - Math.clz32(vocabSize));
+    return new RowHeap(await WasmHeap.create(2 * CHUNK_BYTES, wasm), codeBits(vocabSize));
   }
 
   /** Adds the row `tokens[0, length)`, whose tokens have been checked. */
@@ -45,25 +45,8 @@ export class RowHeap {
     const words = this.#words;
     const first = this.#next;
     words[first] = size;
-    let at = first + 1;
-    let pending = 0;
-    let filled = 0;
-    for (let i = 0; i < length; i++) {
-      const code = tokens[i] + 1;
-      filled += this.#bits;
-      if (filled >= 32) {
-        filled -= 32;
-        words[at++] = pending | (code >>> filled);
-        pending = filled > 0 ? code << (32 - filled) : 0;
-      } else {
-        pending |= code << (32 - filled);
-      }
-    }
     const end = first + 1 + size;
-    while (at < end) {
-      words[at++] = pending;
-      pending = 0;
-    }
+    words.fill(0, packRow(tokens, 0, length, this.#bits, words, first + 1), end);
     this.#next = end;
     this.#counts[words[first + 1] >>> (32 - BUCKET_BITS)]++;
     this.count++;

@@ -11,18 +11,19 @@
  *
  * @module
  */
-import { build, BUILD_HELP } from "./commands/build.ts";
-import { convert, CONVERT_HELP } from "./commands/convert.ts";
-import { decode, DECODE_HELP } from "./commands/decode.ts";
-import { diff, DIFF_HELP } from "./commands/diff.ts";
+import type { Command } from "./commands/command.ts";
+import { build } from "./commands/build.ts";
+import { convert } from "./commands/convert.ts";
+import { decode } from "./commands/decode.ts";
+import { diff } from "./commands/diff.ts";
 import { errorJson, errorText, UsageError } from "./errors.ts";
-import { inspect, INSPECT_HELP } from "./commands/inspect.ts";
+import { inspect } from "./commands/inspect.ts";
 import { ClosedOutput, type Io, terminal } from "./io/terminal.ts";
-import { push, PUSH_HELP } from "./commands/push.ts";
-import { query, QUERY_HELP } from "./commands/query.ts";
+import { push } from "./commands/push.ts";
+import { query } from "./commands/query.ts";
 import { environment } from "./args/s3_flags.ts";
-import { serve, SERVE_HELP } from "./commands/serve.ts";
-import { verify, VERIFY_HELP } from "./commands/verify.ts";
+import { serve } from "./commands/serve.ts";
+import { verify } from "./commands/verify.ts";
 import { VERSION } from "../version.gen.ts";
 
 export type { Io };
@@ -60,19 +61,16 @@ names the fields, which are left out where there is nothing to say. Errors: erro
 about (file, row, expected, actual, …)
 `;
 
-type Command = (args: string[], io: Io) => Promise<number>;
-
-/** `errorCode` where 1 says something else than that the input is bad. */
-const COMMANDS = new Map<string, { run: Command; help?: string; errorCode?: number }>([
-  ["build", { run: build, help: BUILD_HELP }],
-  ["inspect", { run: inspect, help: INSPECT_HELP }],
-  ["query", { run: query, help: QUERY_HELP }],
-  ["decode", { run: decode, help: DECODE_HELP }],
-  ["serve", { run: serve, help: SERVE_HELP }],
-  ["diff", { run: diff, help: DIFF_HELP, errorCode: 2 }],
-  ["verify", { run: verify, help: VERIFY_HELP }],
-  ["push", { run: push, help: PUSH_HELP }],
-  ["convert", { run: convert, help: CONVERT_HELP }],
+const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
+  ["build", build],
+  ["inspect", inspect],
+  ["query", query],
+  ["decode", decode],
+  ["serve", serve],
+  ["diff", diff],
+  ["verify", verify],
+  ["push", push],
+  ["convert", convert],
 ]);
 
 /** What shells give a process that ends because nobody reads on: 128 + SIGPIPE. */
@@ -117,7 +115,10 @@ export async function main(
     if (!command) {
       throw new UsageError(name ? `Unknown command "${name}"` : "Expected a command, found none");
     }
-    return await command.run(rest, io);
+    const options = await command.parse(rest);
+    if (options) return await command.run(options, io);
+    io.out(command.help);
+    return 0;
   } catch (error) {
     if (error instanceof ClosedOutput) return CLOSED_OUTPUT;
     if (io.signal.aborted) {

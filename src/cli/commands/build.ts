@@ -1,4 +1,5 @@
 /** `build`: an index file from tables of token sequences. */
+import type { Command } from "./command.ts";
 import { BuildInputError } from "../../errors.ts";
 import { buildIndex, type FilterValues, type ItemIds } from "../../build/mod.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
@@ -26,19 +27,16 @@ export { BUILD_HELP };
 const STRING_BYTES = 40;
 const FLAG_BYTES = 8;
 
+/** The command `build`. */
+export const build: Command<BuildArguments> = { help: BUILD_HELP, parse: parseBuild, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if the input cannot become an index or the output cannot be written.
  * @throws the reason of `io.signal`, once it is aborted; no file is left then.
  */
-export async function build(args: string[], io: Io): Promise<number> {
-  const options = await parseBuild(args);
-  if (!options) {
-    io.out(BUILD_HELP);
-    return 0;
-  }
+async function run(options: BuildArguments, io: Io): Promise<number> {
   const began = performance.now();
   using progress = new ProgressLine(io);
   const { item, filters: filterColumns } = options.columns;

@@ -1,4 +1,5 @@
 /** `convert`: between an index and the arrays of the published implementation. */
+import type { Command } from "./command.ts";
 import { resolve } from "node:path";
 import { buildIndex } from "../../build/mod.ts";
 import { openIndex, saveIndex } from "../args/index_file.ts";
@@ -72,19 +73,16 @@ interface Result {
   leftBehind?: string[];
 }
 
+/** The command `convert`. */
+export const convert: Command<Options> = { help: CONVERT_HELP, parse, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if the input cannot be converted or the output cannot be written.
  * @throws the reason of `io.signal`, once it is aborted; no file is left then.
  */
-export async function convert(args: string[], io: Io): Promise<number> {
-  const options = parse(args);
-  if (!options) {
-    io.out(CONVERT_HELP);
-    return 0;
-  }
+async function run(options: Options, io: Io): Promise<number> {
   const { input, out, isJson } = options;
   const name = shownName(input);
   const kind = isAddress(input) || input === "-" ? undefined : (await lookAt(input)).kind;

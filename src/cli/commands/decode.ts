@@ -1,4 +1,5 @@
 /** `decode`: the best sequences of an index for a prompt, as a model sees it. */
+import type { Command } from "./command.ts";
 import { createDecoder } from "../../decode/decoder.ts";
 import { type FoundSequence, sequencesOf } from "../../decode/found_sequences.ts";
 import type { BeamSearchOptions } from "../../decode/types.ts";
@@ -100,18 +101,15 @@ interface Options {
   readonly isJson: boolean;
 }
 
+/** The command `decode`. */
+export const decode: Command<Options> = { help: DECODE_HELP, parse, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if it is no index or no model, lacks a filter or cannot be read.
  */
-export async function decode(args: string[], io: Io): Promise<number> {
-  const options = parse(args);
-  if (!options) {
-    io.out(DECODE_HELP);
-    return 0;
-  }
+async function run(options: Options, io: Io): Promise<number> {
   const name = shownName(options.argument);
   using progress = new ProgressLine(io);
   using index = await openIndex(options.argument, options.s3, io, progress);

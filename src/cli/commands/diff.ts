@@ -1,4 +1,5 @@
 /** `diff`: what two indexes do not have in common. */
+import type { Command } from "./command.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { type Change, compareIndexes, type Comparison } from "./diff_indexes.ts";
 import { openIndex } from "../args/index_file.ts";
@@ -61,18 +62,15 @@ interface Options {
   readonly isJson: boolean;
 }
 
+/** The command `diff`. */
+export const diff: Command<Options> = { help: DIFF_HELP, errorCode: 2, parse, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if one is no index or cannot be read.
  */
-export async function diff(args: string[], io: Io): Promise<number> {
-  const options = parse(args);
-  if (!options) {
-    io.out(DIFF_HELP);
-    return 0;
-  }
+async function run(options: Options, io: Io): Promise<number> {
   const { s3, isJson } = options;
   using progress = new ProgressLine(io);
   using before = await openIndex(options.before, s3, io, progress);

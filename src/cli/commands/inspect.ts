@@ -1,4 +1,5 @@
 /** `inspect`: what an index holds and what it costs, from its header alone. */
+import type { Command } from "./command.ts";
 import { checkMetadata, decodeShape } from "../../index/format/header.ts";
 import { idBits } from "../../index/format/item_shape.ts";
 import {
@@ -10,7 +11,7 @@ import {
 import { loadHeader } from "../../storage/load/load.ts";
 import type { Header } from "../../storage/safetensors.ts";
 import { entropyBits } from "../../index/entropy.ts";
-import { indexSource, parseIndexFlags } from "../args/index_source.ts";
+import { type IndexFlags, indexSource, parseIndexFlags } from "../args/index_source.ts";
 import { aboutFile } from "../errors.ts";
 import type { Io } from "../io/terminal.ts";
 import { bytesPerItem, facts, grouped, table } from "../io/format.ts";
@@ -65,18 +66,15 @@ JSON
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
 
+/** The command `inspect`. */
+export const inspect: Command<IndexFlags> = { help: INSPECT_HELP, parse: parseIndexFlags, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if it is no index or cannot be read.
  */
-export async function inspect(args: string[], io: Io): Promise<number> {
-  const flags = parseIndexFlags(args);
-  if (!flags) {
-    io.out(INSPECT_HELP);
-    return 0;
-  }
+async function run(flags: IndexFlags, io: Io): Promise<number> {
   const { argument, name, s3, isJson } = flags;
   try {
     const source = await indexSource(argument, s3, io.stdin);

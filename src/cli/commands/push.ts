@@ -1,4 +1,5 @@
 /** `push`: puts an index where it is to be opened from, whole or not at all. */
+import type { Command } from "./command.ts";
 import { basename, join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { StorageError } from "../../errors.ts";
@@ -68,19 +69,16 @@ interface Place {
   open: string;
 }
 
+/** The command `push`. */
+export const push: Command<Options> = { help: PUSH_HELP, parse, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} if the file is no sound index, or cannot be written.
  * @throws the reason of `io.signal`, once it is aborted; unless all was written by then, what was at the destination stays.
  */
-export async function push(args: string[], io: Io): Promise<number> {
-  const options = parse(args);
-  if (!options) {
-    io.out(PUSH_HELP);
-    return 0;
-  }
+async function run(options: Options, io: Io): Promise<number> {
   const { file, destination, isJson } = options;
   const began = performance.now();
   // What is wrong with the destination's name is to be known before a large file is read.

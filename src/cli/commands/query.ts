@@ -1,4 +1,5 @@
 /** `query`: what may follow a prefix, and how much lies below it. */
+import type { Command } from "./command.ts";
 import type { OrdinalRange } from "../../index/descendants.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { countOnes } from "../../index/bits/bit_vector.ts";
@@ -73,18 +74,15 @@ interface Options {
   readonly isJson: boolean;
 }
 
+/** The command `query`. */
+export const query: Command<Options> = { help: QUERY_HELP, parse, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file, if it is no index, lacks a filter or cannot be read.
  */
-export async function query(args: string[], io: Io): Promise<number> {
-  const options = parse(args);
-  if (!options) {
-    io.out(QUERY_HELP);
-    return 0;
-  }
+async function run(options: Options, io: Io): Promise<number> {
   const name = shownName(options.argument);
   try {
     using progress = new ProgressLine(io);

@@ -1,4 +1,5 @@
 /** `serve`: answers HTTP requests from an index and a model. */
+import type { Command } from "./command.ts";
 import type { Handler, HandlerOptions } from "../../edge/mod.ts";
 import { EspalierError } from "../../errors.ts";
 import { listen, shownAddress } from "./listen.ts";
@@ -66,18 +67,15 @@ while it started
 /** How often the start is looked at, milliseconds. */
 const POLL_MS = 10;
 
+/** The command `serve`. */
+export const serve: Command<ServeArguments> = { help: SERVE_HELP, parse: parseServe, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} if index or model cannot be opened (naming the file), or it cannot listen.
  */
-export async function serve(args: string[], io: Io): Promise<number> {
-  const options = parseServe(args);
-  if (!options) {
-    io.out(SERVE_HELP);
-    return 0;
-  }
+async function run(options: ServeArguments, io: Io): Promise<number> {
   const tokens = tokensOf(options.tokenVariable);
   const name = shownName(options.argument);
   if (!isAddress(options.argument)) await checkRepeatable(options.argument);

@@ -1,7 +1,8 @@
 /** `verify`: reads a whole index and checks all that can be checked. */
+import type { Command } from "./command.ts";
 import { FORMAT_VERSION } from "../../index/format/layout.ts";
 import { openIndex } from "../args/index_file.ts";
-import { parseIndexFlags } from "../args/index_source.ts";
+import { type IndexFlags, parseIndexFlags } from "../args/index_source.ts";
 import type { Io } from "../io/terminal.ts";
 import { counted, facts, grouped } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
@@ -31,18 +32,15 @@ JSON
 Exit codes: 0 sound, 1 damaged, not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
 
+/** The command `verify`. */
+export const verify: Command<IndexFlags> = { help: VERIFY_HELP, parse: parseIndexFlags, run };
+
 /**
  * Runs the command; returns its exit code.
  *
- * @throws {UsageError} for wrong arguments.
  * @throws {EspalierError} naming the file and what is wrong with it.
  */
-export async function verify(args: string[], io: Io): Promise<number> {
-  const flags = parseIndexFlags(args);
-  if (!flags) {
-    io.out(VERIFY_HELP);
-    return 0;
-  }
+async function run(flags: IndexFlags, io: Io): Promise<number> {
   const { argument, name: file, s3, isJson } = flags;
   using progress = new ProgressLine(io);
   using index = await openIndex(argument, s3, io, progress, true);

@@ -1,6 +1,7 @@
 /** Rows of tokens on their way from a table to the builder, whatever the table's format. */
 
 import { MAX_LENGTH, MAX_VOCAB } from "../../index/format/layout.ts";
+import { checkRows } from "../../build/check_rows.ts";
 import type { RowBatch } from "../../build/row_cursor.ts";
 import type { Attached } from "./value_columns.ts";
 import { badRow, badToken, type RowPlace } from "./row_errors.ts";
@@ -109,33 +110,19 @@ export function pushToken(
  * @throws {BuildInputError} naming file, row and position.
  */
 export function checkPiece(
-  { batch: { data, ends }, lines }: Piece,
+  { batch, lines }: Piece,
   file: string,
   first: number,
   vocabSize: number | undefined,
 ): number {
   const limit = vocabSize ?? MAX_VOCAB;
-  const place = (i: number) => ({ file, row: first + i, line: lines?.[i] });
-  let largest = 0;
-  let isSound = true;
-  for (let i = 0; i < data.length; i++) {
-    const token = data[i];
-    if (token > largest) largest = token;
-    if (token < 0) isSound = false;
+  const { fault, largest } = checkRows(batch, limit);
+  if (!fault) return largest;
+  const { row, length, column } = fault;
+  const place = { file, row: first + row, line: lines?.[row] };
+  if (column === undefined) {
+    const facts = { expected: MAX_LENGTH, actual: length };
+    throw badRow(place, `found ${length} tokens`, { code: "bad-length", facts });
   }
-  let start = 0;
-  const isSure = isSound && largest < limit;
-  for (let i = 0; i < ends.length; i++) {
-    const end = ends[i];
-    const length = end - start;
-    if (length < 1 || length > MAX_LENGTH) {
-      const facts = { expected: MAX_LENGTH, actual: length };
-      throw badRow(place(i), `found ${length} tokens`, { code: "bad-length", facts });
-    }
-    for (let at = start; !isSure && at < end; at++) {
-      if (data[at] < 0 || data[at] >= limit) throw badToken(place(i), at - start, data[at], limit);
-    }
-    start = end;
-  }
-  return largest;
+  throw badToken(place, column, batch.data[batch.ends[row] - length + column], limit);
 }

@@ -1,10 +1,8 @@
 /**
  * Rows of tokens as keys that any database sorts: words of 32 bits, compared one after the other, and bytes for what
  * does not fit into them.
- *
- * Token t is code t + 1 and code 0 ends a row, codes stand from the top bit down; so prefixes come before what
- * continues them. The builder's own sort has the same keys (src/build/sort_ragged.ts).
  */
+import { codeAt, codeBits, packRow } from "../../build/row_keys.ts";
 
 /** Packs rows into keys, and back. */
 export class RowKeys {
@@ -17,13 +15,13 @@ export class RowKeys {
   #used = 0;
 
   constructor(vocabSize: number, words: number) {
-    this.bits = 32 - Math.clz32(vocabSize);
+    this.bits = codeBits(vocabSize);
     this.words = words;
   }
 
   /** Words of a key of so many tokens, if none is to be left over. */
   static wordsFor(vocabSize: number, length: number): number {
-    return Math.ceil(length * (32 - Math.clz32(vocabSize)) / 32);
+    return Math.ceil(length * codeBits(vocabSize) / 32);
   }
 
   /** Writes the key of the row data[start, end) into place i of each column; returns what does not fit. */
@@ -38,21 +36,7 @@ export class RowKeys {
     const needed = Math.ceil((end - start) * bits / 32);
     if (needed > this.#key.length) this.#key = new Uint32Array(2 * needed);
     const key = this.#key;
-    let at = 0;
-    let pending = 0;
-    let filled = 0;
-    for (let t = start; t < end; t++) {
-      const code = data[t] + 1;
-      filled += bits;
-      if (filled >= 32) {
-        filled -= 32;
-        key[at++] = pending | (code >>> filled);
-        pending = filled > 0 ? code << (32 - filled) : 0;
-      } else {
-        pending |= code << (32 - filled);
-      }
-    }
-    if (filled > 0) key[at++] = pending;
+    const at = packRow(data, start, end, bits, key, 0);
     for (let w = 0; w < words; w++) columns[w][i] = w < at ? key[w] : 0;
     if (at <= words) return undefined;
     const rest = new Uint8Array(4 * (at - words));
@@ -77,15 +61,9 @@ export class RowKeys {
       const view = new DataView(rest.buffer, rest.byteOffset, rest.byteLength);
       for (let w = words; w < this.#used; w++) key[w] = view.getUint32(4 * (w - words));
     }
-    const mask = 2 ** bits - 1;
     const last = 32 * this.#used - bits;
     for (let at = 0; at <= last; at += bits) {
-      const word = at >>> 5;
-      const end = (at & 31) + bits;
-      const code = mask &
-        (end <= 32
-          ? key[word] >>> (32 - end)
-          : (key[word] << (end - 32)) | (key[word + 1] >>> (64 - end)));
+      const code = codeAt(key, at, bits);
       if (code === 0) return;
       visit(code - 1);
     }
