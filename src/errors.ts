@@ -35,38 +35,13 @@ export interface ErrorFacts {
   retryAfterMs?: number;
 }
 
+/** The facts of an error are properties of it. */
+export interface EspalierError extends Readonly<ErrorFacts> {}
+
 /** Every error that Espalier raises on purpose, except wrong arguments (`TypeError`, `RangeError`). */
 export class EspalierError extends Error {
   /** Stable word to switch on, e.g. `"token-out-of-range"`. */
   readonly code: string;
-  /** What would have been accepted. */
-  declare readonly expected?: unknown;
-  /** What was found instead. */
-  declare readonly actual?: unknown;
-  /** Byte offset in the file or stream. */
-  declare readonly offset?: number;
-  /** Address that was read, without credentials. */
-  declare readonly url?: string;
-  /** File that was read or written. */
-  declare readonly file?: string;
-  /** Row of the input or of the logits, from 0. */
-  declare readonly row?: number;
-  /** Position in the row, from 0. */
-  declare readonly column?: number;
-  /** Level of the index, from 0. */
-  declare readonly level?: number;
-  /** Token at fault. */
-  declare readonly token?: number;
-  /** Step of the search, from 0. */
-  declare readonly step?: number;
-  /** Section of the index file. */
-  declare readonly section?: string;
-  /** Name of a filter. */
-  declare readonly filter?: string;
-  /** Size of the stored object. */
-  declare readonly byteLength?: number;
-  /** How long a store asks to be left alone, milliseconds. */
-  declare readonly retryAfterMs?: number;
 
   /** A code, a sentence that says what to do, and the facts. */
   constructor(code: string, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
