@@ -7,12 +7,8 @@
  */
 import asc from "assemblyscript/asc";
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES } from "../src/index/format/layout.ts";
-import {
-  BEAM_FIELDS,
-  LOGITS_FORMS,
-  SEARCH_FIELDS,
-  UNWRITTEN,
-} from "../src/kernels/wasm/search_layout.ts";
+import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../src/kernels/constants.ts";
+import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/search_layout.ts";
 
 const VERSION = new URL("../src/version.gen.ts", import.meta.url);
 const LAYOUT = new URL("./kernels/layout.gen.ts", import.meta.url);
@@ -45,8 +41,11 @@ function layoutSource(): string {
     "// Byte offsets in the search record (src/kernels/wasm/search_layout.ts).",
     ...words(SEARCH_FIELDS),
     "",
-    "// Numbers of the beam arrays.",
+    "// Numbers of the beam arrays (src/kernels/constants.ts).",
     ...BEAM_FIELDS.map((name, i) => `export const ${name}: usize = ${i};`),
+    "",
+    "// What the kernels of all backends share (src/kernels/constants.ts).",
+    ...Object.entries(KERNEL_CONSTANTS).map(([name, i]) => `export const ${name}: u32 = ${i};`),
     "",
     "// Forms of logits.",
     ...LOGITS_FORMS.map((name, i) => `export const ${name}: u32 = ${i};`),

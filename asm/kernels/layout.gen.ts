@@ -54,12 +54,21 @@ export const ROW_TOUCHED: usize = 88;
 export const INVERSES: usize = 92;
 export const FILTERS: usize = 96;
 
-// Numbers of the beam arrays.
+// Numbers of the beam arrays (src/kernels/constants.ts).
 export const BEAM_SCORE: usize = 0;
 export const BEAM_STATE: usize = 1;
 export const BEAM_EDGE: usize = 2;
 export const BEAM_LENGTH: usize = 3;
 export const BEAM_STATUS: usize = 4;
+
+// What the kernels of all backends share (src/kernels/constants.ts).
+export const LIVE: u32 = 1;
+export const STOPPABLE: u32 = 2;
+export const ENDED: u32 = 4;
+export const MODE_VOCAB: u32 = 0;
+export const MODE_ALLOWED: u32 = 1;
+export const MODE_NONE: u32 = 2;
+export const STOP: u32 = 1048576;
 
 // Forms of logits.
 export const FLOAT32: u32 = 0;

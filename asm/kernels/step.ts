@@ -18,16 +18,6 @@ import { bit } from "./bits";
 import { rowMax, sumExp, widen } from "./softmax";
 import { bar, close, enter, leave, open, push } from "./select";
 
-/** Beam status bits; 0 = dead. */
-const LIVE: u32 = 1; // has children
-const STOPPABLE: u32 = 2; // stands on an end, stops at the next step if that wins
-const ENDED: u32 = 4;
-
-const VOCAB: u32 = 0;
-const ALLOWED: u32 = 1;
-
-/** Token code of the candidate "stop": after every token. */
-const STOP: u32 = 1 << 20;
 
 // The row at hand: a logit x gives the score (x - shift) + base and the rank score · inverse.
 let shift: f32 = 0;
@@ -255,9 +245,9 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
   const endToken = load<u32>(s, L.END_TOKEN);
   parentCode = beam << 21;
   overflow = false;
-  if (status & ENDED) {
+  if (status & L.ENDED) {
     inverse = load<f32>(inverses + (load<u32>(at + L.BEAM_LENGTH * stride) << 2));
-    offerScore(score, STOP, edge);
+    offerScore(score, L.STOP, edge);
     return true;
   }
 
@@ -280,16 +270,16 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
     const begin = load<u32>(load<u32>(s, L.ROW_BEGINS) + (beam << 2));
     const end = load<u32>(load<u32>(s, L.ROW_ENDS) + (beam << 2));
     const mode = load<u32>(s, L.MODE);
-    const stops = (status & STOPPABLE) != 0 && endToken != NONE;
+    const stops = (status & L.STOPPABLE) != 0 && endToken != NONE;
     shift = 0;
     base = score;
-    if (mode == VOCAB) {
+    if (mode == L.MODE_VOCAB) {
       shift = largest;
       base = <f32>(<f64>score - Math.log(sumExp(logits, width, largest)));
-    } else if (mode == ALLOWED) {
+    } else if (mode == L.MODE_ALLOWED) {
       const allowed = load<u32>(s, L.GATHER);
       let n: u32 = 0;
-      if (status & LIVE) n = gather(level, state, begin, end, filter, logits, allowed);
+      if (status & L.LIVE) n = gather(level, state, begin, end, filter, logits, allowed);
       if (stops) store<f32>(allowed + (n++ << 2), load<f32>(logits + (endToken << 2)));
       largest = rowMax(allowed, n);
       if (largest > -Infinity) {
@@ -298,7 +288,7 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
       }
     }
     if (largest > -Infinity) {
-      if (status & LIVE) {
+      if (status & L.LIVE) {
         inverse = load<f32>(inverses + ((step + 1) << 2));
         const perBeam = load<u32>(s, L.TOKENS_PER_BEAM);
         if (perBeam != 0) {
@@ -330,13 +320,13 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
       }
       if (stops) {
         inverse = load<f32>(inverses + (step << 2));
-        offer(load<f32>(logits + (endToken << 2)), STOP, edge);
+        offer(load<f32>(logits + (endToken << 2)), L.STOP, edge);
       }
     }
   }
-  if ((status & STOPPABLE) != 0 && endToken == NONE) {
+  if ((status & L.STOPPABLE) != 0 && endToken == NONE) {
     inverse = load<f32>(inverses + (step << 2));
-    offerScore(score, STOP, edge);
+    offerScore(score, L.STOP, edge);
   }
   return !overflow;
 }
@@ -371,11 +361,11 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
       edge = load<u32>(record, 8);
       score = load<f32>(record, 12);
       const at = input + (source << 2);
-      if (code & STOP) {
+      if (code & L.STOP) {
         length = load<u32>(at + L.BEAM_LENGTH * stride);
-        status = ENDED;
+        status = L.ENDED;
       } else {
-        const winner = code & (STOP - 1);
+        const winner = code & (L.STOP - 1);
         if (isBitmap) {
           edge = bitmapEdge(
             level,
@@ -386,14 +376,14 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
         length = step + 1;
         state = childState(level, edge);
         if (state == NONE) {
-          status = endToken == NONE ? ENDED : STOPPABLE;
+          status = endToken == NONE ? L.ENDED : L.STOPPABLE;
         } else {
-          status = LIVE;
+          status = L.LIVE;
           if (isEnd(level, edge) && (ends == 0 || bit(ends, endNumber(level, edge)))) {
-            status |= STOPPABLE;
+            status |= L.STOPPABLE;
           }
         }
-        if (!(status & ENDED)) token = winner;
+        if (!(status & L.ENDED)) token = winner;
       }
       record += 16;
     }

@@ -1,7 +1,8 @@
 /** From the beams that are left to what the caller gets. */
 import { LEVEL_RECORD_BYTES, NONE } from "../index/format/layout.ts";
 import { type IndexStorage, RESULT_BYTES } from "../index/index_memory.ts";
-import { BEAM_ENDED, type Beams } from "../kernels/kernel.ts";
+import { BEAM_BITS } from "../kernels/constants.ts";
+import type { Beams } from "../kernels/kernel.ts";
 import type { Backend, BeamSearchResult } from "./types.ts";
 
 /**
@@ -31,7 +32,7 @@ export function toResult(
   const out = scratch + RESULT_BYTES;
   const spelled = heap.u32(out, maxLength);
   for (let beam = 0; beam < beams; beam++) {
-    if (!(status[beam] & BEAM_ENDED)) continue;
+    if (!(status[beam] & BEAM_BITS.ENDED)) continue;
     const length = lengths[beam];
     const level = table + (length - 1) * LEVEL_RECORD_BYTES;
     const ordinal = heap.exports.ordinalOfEdge(level, edges[beam]) >>> 0;

@@ -24,3 +24,12 @@ export function checkLogits(logits: Logits, step: number, rows: number, rowWidth
     { step, expected, actual: logits.length },
   );
 }
+
+/** The error for a logit, or a score, of +infinity. */
+export function infiniteLogit(step: number, row: number): ModelOutputError {
+  return new ModelOutputError(
+    "infinite-logit",
+    `Cannot search: at step ${step} a logit of row ${row} is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
+    { step, row, actual: Infinity },
+  );
+}

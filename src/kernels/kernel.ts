@@ -6,9 +6,10 @@
  * leaves the best M candidates of every batch row as beams. Ties: lower parent row, then lower token.
  */
 import type { FilterBits } from "../index/filter_bits.ts";
+import type { NORMALIZE_MODES } from "./constants.ts";
 
 /** How logits become log-probabilities. */
-export type Normalize = "vocab" | "allowed" | "none";
+export type Normalize = typeof NORMALIZE_MODES[number];
 
 /**
  * Logits of one step, shape [rows, W], row-major, in natural-log units. A `Uint16Array` holds the bits of
@@ -34,15 +35,6 @@ export interface SearchShape {
   filters?: readonly (FilterBits | undefined)[];
 }
 
-/** Status of a beam, bits. */
-export const BEAM_DEAD = 0;
-/** It has children. */
-export const BEAM_LIVE = 1;
-/** It stands on an end and may stop at the next step. */
-export const BEAM_STOPPABLE = 2;
-/** It has stopped: it keeps its score and competes with it. */
-export const BEAM_ENDED = 4;
-
 /**
  * Beams [B·M], best first within their batch row, dead ones last. At step 0 there is one row per batch row, in
  * the first B places.
@@ -56,7 +48,7 @@ export interface Beams {
   edges: Uint32Array;
   /** Tokens so far. */
   lengths: Uint32Array;
-  /** `BEAM_*` bits. */
+  /** `BEAM_BITS`; 0 = dead. */
   status: Uint32Array;
 }
 

@@ -8,16 +8,8 @@ import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
 import { filterBitsOf } from "../../src/index/item_filter.ts";
-import {
-  BEAM_DEAD,
-  BEAM_ENDED,
-  BEAM_LIVE,
-  BEAM_STOPPABLE,
-  type Beams,
-  type Kernel,
-  type KernelSearch,
-  type SearchShape,
-} from "../../src/kernels/kernel.ts";
+import { BEAM_BITS } from "../../src/kernels/constants.ts";
+import type { Beams, Kernel, KernelSearch, SearchShape } from "../../src/kernels/kernel.ts";
 import { TOLERANCE } from "../support/compare.ts";
 import { type Delivery, EXACT_RULES, modelOf, type RuleName, RULES } from "../support/models.ts";
 import {
@@ -184,7 +176,7 @@ function compare(
     const place = `beam ${i} of batch row ${batch} at step ${step}`;
     assert.ok(Math.floor(parents[at] / width) === batch, `Parent of ${place}`);
     if (i >= count) {
-      assert.equal(status[at], BEAM_DEAD, `Status of ${place}`);
+      assert.equal(status[at], 0, `Status of ${place}`);
       assert.equal(scores[at], -Infinity, `Score of ${place}`);
       assert.equal(tokens[at], 0, `Token of ${place}`);
       continue;
@@ -200,7 +192,7 @@ function compare(
     assert.ok(close(scores[at], found.score), `Score ${scores[at]}, not ${found.score}, ${place}`);
     assert.ok(close(found.key, candidates[i].key), `Order: ${found.key} at ${place}`);
     if (isExact) assert.equal(found, candidates[i], `Tie order at ${place}`);
-    if (status[at] === BEAM_ENDED) {
+    if (status[at] === BEAM_BITS.ENDED) {
       assert.ok(found.ended, `${place} has ended`);
     } else {
       // A beam that the filter leaves nothing but its end may end now or at the next step.
@@ -214,7 +206,7 @@ function compare(
 /** Status of a beam that has not ended. */
 function openStatus(node: OracleNode, filter: OracleFilter | undefined): number {
   const isEnd = node.ordinal !== undefined && (!filter || filter.ordinals.has(node.ordinal));
-  return (node.children.size > 0 ? BEAM_LIVE : 0) | (isEnd ? BEAM_STOPPABLE : 0);
+  return (node.children.size > 0 ? BEAM_BITS.LIVE : 0) | (isEnd ? BEAM_BITS.STOPPABLE : 0);
 }
 
 /** State numbers: which edges with children come before. */
@@ -247,7 +239,7 @@ function toBeams(
       result.edges[at] = node.edge;
       result.lengths[at] = node.level + 1;
       result.states[at] = ended ? NONE : stateOf(oracle, node);
-      result.status[at] = ended ? BEAM_ENDED : openStatus(node, filters[b]);
+      result.status[at] = ended ? BEAM_BITS.ENDED : openStatus(node, filters[b]);
     })
   );
   return result;

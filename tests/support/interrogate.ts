@@ -7,7 +7,8 @@ import { searchShape } from "../../src/decode/options.ts";
 import { toResult } from "../../src/decode/result.ts";
 import type { BeamSearchOptions } from "../../src/decode/types.ts";
 import { storageOf } from "../../src/index/constraint_index.ts";
-import { BEAM_LIVE, type KernelSearch, type Logits } from "../../src/kernels/kernel.ts";
+import { BEAM_BITS } from "../../src/kernels/constants.ts";
+import type { KernelSearch, Logits } from "../../src/kernels/kernel.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
 import { mix, Random } from "./models.ts";
 import { NONE } from "./oracle.ts";
@@ -68,14 +69,14 @@ function assertBeams(index: ConstraintIndex, search: KernelSearch, width: number
   const states1 = index.levels[step]?.states ?? 0;
   search.tokens().forEach((token, row) => {
     assert.ok(token < width, `Token ${token} in row ${row} of step ${step}, width ${width}`);
-    if (status[row] & BEAM_LIVE) {
+    if (status[row] & BEAM_BITS.LIVE) {
       assert.ok(token < index.vocabSize, `Token ${token} in row ${row} of step ${step}`);
     }
   });
   for (let row = 0; row < rows; row++) {
     if (status[row] === 0) continue;
     const state = states[row];
-    const isInside = state < states1 || state === NONE && !(status[row] & BEAM_LIVE);
+    const isInside = state < states1 || state === NONE && !(status[row] & BEAM_BITS.LIVE);
     assert.ok(isInside, `State ${state} of ${states1} in row ${row} of step ${step}`);
     assert.ok(lengths[row] >= 1 && lengths[row] <= index.maxLength, `Length ${lengths[row]}`);
     assert.ok(edges[row] < index.levels[lengths[row] - 1].edges, `Edge ${edges[row]}`);

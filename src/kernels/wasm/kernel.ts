@@ -4,20 +4,18 @@ import type { FilterBits } from "../../index/filter_bits.ts";
 import { LEVEL_RECORD_BYTES, NONE } from "../../index/format/layout.ts";
 import type { IndexStorage } from "../../index/index_memory.ts";
 import {
-  BEAM_LIVE,
-  BEAM_STOPPABLE,
   type Beams,
   type Kernel,
   type KernelSearch,
   type Logits,
   type SearchShape,
 } from "../kernel.ts";
-import { checkLogits } from "../check_logits.ts";
-import { BEAM_FIELDS, LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";
+import { checkLogits, infiniteLogit } from "../check_logits.ts";
+import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
+import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";
 
 /** Logits that live elsewhere come in through a window of about so many bytes. */
 const WINDOW_BYTES = 2 ** 18;
-const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
 const CANDIDATE_BYTES = 16;
 /** Places of names in a list. */
 const numbered = <Name extends string>(names: readonly Name[]) =>
@@ -125,7 +123,7 @@ class WasmSearch implements KernelSearch {
     const fields: Partial<Record<keyof typeof FIELD, number>> = {
       BEAMS: M,
       WIDTH: W,
-      MODE: MODES[shape.normalize],
+      MODE: NORMALIZE_MODES.indexOf(shape.normalize),
       END_TOKEN: shape.endToken ?? NONE,
       PAD_TOKEN: shape.padToken,
       TOKENS_PER_BEAM: perBeam,
@@ -151,7 +149,7 @@ class WasmSearch implements KernelSearch {
     root.states.fill(NONE).fill(0, 0, B);
     root.edges.fill(NONE);
     root.lengths.fill(0);
-    root.status.fill(0).fill(BEAM_LIVE, 0, B);
+    root.status.fill(0).fill(BEAM_BITS.LIVE, 0, B);
   }
 
   get rows(): number {
@@ -161,7 +159,7 @@ class WasmSearch implements KernelSearch {
   get isLive(): boolean {
     const { status } = this.#view(this.#input);
     for (let i = 0; i < status.length; i++) {
-      if (status[i] & (BEAM_LIVE | BEAM_STOPPABLE)) return true;
+      if (status[i] & (BEAM_BITS.LIVE | BEAM_BITS.STOPPABLE)) return true;
     }
     return false;
   }
@@ -291,11 +289,7 @@ class WasmSearch implements KernelSearch {
         { step: this.step, row: bad },
       );
     }
-    throw new ModelOutputError(
-      "infinite-logit",
-      `Cannot search: at step ${this.step} a logit of row ${bad} is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
-      { step: this.step, row: bad, actual: Infinity },
-    );
+    throw infiniteLogit(this.step, bad);
   }
 
   /** Whether a mark stands at an end of a row of `#out`. */

@@ -45,15 +45,6 @@ export const SEARCH_FIELDS = [
   "FILTERS",
 ] as const;
 
-/** Beam arrays of B·M words each, in this order. */
-export const BEAM_FIELDS = [
-  "BEAM_SCORE",
-  "BEAM_STATE",
-  "BEAM_EDGE",
-  "BEAM_LENGTH",
-  "BEAM_STATUS",
-] as const;
-
 /** Forms of logits that a step is given, numbered in this order: the last are rows of float32 whose ends were marked. */
 export const LOGITS_FORMS = ["FLOAT32", "FLOAT16", "MARKED"] as const;
 /** The mark: a NaN that no arithmetic makes, at both ends of a row until a model writes it. */

@@ -143,3 +143,34 @@ export function upload(
     device.queue.writeBuffer(target, offset + at, bytes);
   }
 }
+
+/** Most workgroups in one dimension, on every device. */
+export const MAX_GRID = 65535;
+
+/** A grid of at least so many workgroups: what does not fit into x goes to y. */
+export function gridOf(groups: number): [x: number, y: number] {
+  const x = Math.min(groups, MAX_GRID);
+  return [x, Math.ceil(groups / x)];
+}
+
+/**
+ * Encodes and submits one kernel over whole buffers. Does not wait.
+ *
+ * @param buffers in the order of the kernel's bindings.
+ */
+export function dispatch(
+  device: GPUDevice,
+  label: string,
+  { pipeline, layout }: CompiledKernel,
+  buffers: readonly GPUBuffer[],
+  [x, y]: readonly [x: number, y: number],
+): void {
+  const encoder = device.createCommandEncoder({ label });
+  const pass = encoder.beginComputePass({ label });
+  pass.setPipeline(pipeline);
+  const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
+  pass.setBindGroup(0, device.createBindGroup({ label, layout, entries }), [0]);
+  pass.dispatchWorkgroups(x, y);
+  pass.end();
+  device.queue.submit([encoder.finish()]);
+}

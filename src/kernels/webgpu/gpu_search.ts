@@ -2,16 +2,17 @@
 import { BackendError, LimitError, ModelOutputError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
 import { NONE } from "../../index/format/layout.ts";
+import { type Beams, type KernelSearch, type Logits, type SearchShape } from "../kernel.ts";
+import { checkLogits, infiniteLogit } from "../check_logits.ts";
+import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
 import {
-  BEAM_LIVE,
-  BEAM_STOPPABLE,
-  type Beams,
-  type KernelSearch,
-  type Logits,
-  type SearchShape,
-} from "../kernel.ts";
-import { checkLogits } from "../check_logits.ts";
-import { type CompiledKernel, freeBuffer, makeBuffer, type Pipelines } from "./device.ts";
+  type CompiledKernel,
+  freeBuffer,
+  gridOf,
+  makeBuffer,
+  MAX_GRID,
+  type Pipelines,
+} from "./device.ts";
 import type { GpuFilters } from "./gpu_filters.ts";
 import { PARAM_BYTES, PARAM_FIELDS, type Params } from "./shaders/params.ts";
 import { RECORD_WORDS } from "./shaders/rows.ts";
@@ -28,10 +29,7 @@ export interface GpuLogits {
   type: "float32" | "float16";
 }
 
-const MODES = { vocab: 0, allowed: 1, none: 2 } as const;
-const BEAM_ARRAYS = 5;
-/** Most workgroups in one dimension, on every device. */
-const MAX_GRID = 65535;
+const BEAM_ARRAYS = BEAM_FIELDS.length;
 
 /** Where a level stands in the index buffer, and its record with addresses relative to that, in words. */
 export interface Level {
@@ -129,7 +127,7 @@ export class GpuSearch implements KernelSearch {
     const root = emptyBeams(this.#stride);
     root.scores.fill(0, 0, B);
     root.states.fill(0, 0, B);
-    root.status.fill(BEAM_LIVE, 0, B);
+    root.status.fill(BEAM_BITS.LIVE, 0, B);
     this.#last = { beams: root, tokens: new Uint32Array(), parents: new Uint32Array() };
     this.#write(root);
     this.#unwatch();
@@ -165,7 +163,9 @@ export class GpuSearch implements KernelSearch {
   }
 
   get isLive(): boolean {
-    return this.#last.beams.status.some((status) => status & (BEAM_LIVE | BEAM_STOPPABLE));
+    return this.#last.beams.status.some((status) =>
+      status & (BEAM_BITS.LIVE | BEAM_BITS.STOPPABLE)
+    );
   }
 
   tokens(): Uint32Array<ArrayBuffer> {
@@ -243,13 +243,13 @@ export class GpuSearch implements KernelSearch {
       LOGITS_OFFSET: binding.first,
       LOGITS_STRIDE: logits.rowStride,
       LOGITS_HALF: Number(logits.type === "float16"),
-      MODE: MODES[this.#shape.normalize],
+      MODE: NORMALIZE_MODES.indexOf(this.#shape.normalize),
       END_TOKEN: this.#shape.endToken ?? NONE,
       PAD_TOKEN: this.#shape.padToken,
       BEAM_STRIDE: this.#stride,
       KEEP: level ? this.#keep(level.record.MAX_BRANCH!) : 0,
       RECORDS_AT: Math.ceil(rows / 4) * 4,
-      GRID_X: Math.min(rows, MAX_GRID),
+      GRID_X: gridOf(rows)[0],
       FILTERED: Number(level !== undefined && this.#shape.filters !== undefined),
     };
     this.#watch(device);
@@ -317,8 +317,7 @@ export class GpuSearch implements KernelSearch {
         { buffer: this.#records },
         { buffer: this.#flags },
       ],
-      Math.min(rows, MAX_GRID),
-      Math.ceil(rows / MAX_GRID),
+      ...gridOf(rows),
     );
     run(
       pipelines.merge,
@@ -384,15 +383,7 @@ export class GpuSearch implements KernelSearch {
     this.#throwErrors(await Promise.all(this.#errors.splice(0)));
     const flags = words.subarray(beamBytes / 4 + 2 * stride);
     const step = flags.findIndex((row) => row !== NONE);
-    if (step >= 0) {
-      throw new ModelOutputError(
-        "infinite-logit",
-        `Cannot search: at step ${step} a logit of row ${
-          flags[step]
-        } is +infinity, or the score is; expected finite logits (-infinity and NaN count as impossible)`,
-        { step, row: flags[step], actual: Infinity },
-      );
-    }
+    if (step >= 0) throw infiniteLogit(step, flags[step]);
     const array = (i: number) => words.slice(i * stride, (i + 1) * stride);
     const at = beamBytes / 4;
     this.#last = {

@@ -1,10 +1,9 @@
 /** Reordering per-beam rows on the GPU, for models that keep caches. */
 import { BackendError, rangeError } from "../../errors.ts";
-import { compileOnce, freeBuffer, makeBuffer } from "./device.ts";
+import { compileOnce, dispatch, freeBuffer, gridOf, makeBuffer } from "./device.ts";
 import { REORDER_KERNEL } from "./shaders/reorder.ts";
 
-/** Most workgroups in one dimension, and threads of each. */
-const MAX_GRID = 65535;
+/** Threads of a workgroup. */
 const THREADS = 256;
 
 /** What {@linkcode reorderRows} moves. All buffers have usage `STORAGE`. */
@@ -45,27 +44,11 @@ export async function reorderRows(
   }
   const reorder = await compileOnce(device, REORDER_KERNEL);
   const { COPY_DST, UNIFORM } = GPUBufferUsage;
-  const groups = Math.ceil(rows * words / THREADS);
-  const gridX = Math.min(groups, MAX_GRID);
+  const grid = gridOf(Math.ceil(rows * words / THREADS));
   device.pushErrorScope("validation");
   const shape = makeBuffer(device, "reorder shape", 16, UNIFORM | COPY_DST);
-  device.queue.writeBuffer(shape, 0, Uint32Array.of(rows, words, gridX, 0));
-  const encoder = device.createCommandEncoder({ label: "espalier reorder" });
-  const pass = encoder.beginComputePass({ label: "espalier reorder" });
-  pass.setPipeline(reorder.pipeline);
-  const entries = [shape, parents, source, target].map((buffer, binding) => ({
-    binding,
-    resource: { buffer },
-  }));
-  const group = device.createBindGroup({
-    label: "espalier reorder",
-    layout: reorder.layout,
-    entries,
-  });
-  pass.setBindGroup(0, group, [0]);
-  pass.dispatchWorkgroups(gridX, Math.ceil(groups / gridX));
-  pass.end();
-  device.queue.submit([encoder.finish()]);
+  device.queue.writeBuffer(shape, 0, Uint32Array.of(rows, words, grid[0], 0));
+  dispatch(device, "espalier reorder", reorder, [shape, parents, source, target], grid);
   freeBuffer(device, shape);
   const error = await device.popErrorScope();
   if (error) {

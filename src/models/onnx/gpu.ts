@@ -1,7 +1,13 @@
 /** ONNX models on the GPU: ids, caches and logits stay there. */
 import type { GpuModel } from "../../decode/types.ts";
 import { BackendError, LimitError } from "../../errors.ts";
-import { compileOnce, freeBuffer, makeBuffer } from "../../kernels/webgpu/device.ts";
+import {
+  compileOnce,
+  dispatch,
+  freeBuffer,
+  gridOf,
+  makeBuffer,
+} from "../../kernels/webgpu/device.ts";
 import { reorderRows } from "../../kernels/webgpu/reorder.ts";
 import { IDS_KERNEL } from "./ids_kernel.ts";
 import { probe } from "./engine.ts";
@@ -18,8 +24,6 @@ export interface GpuMove extends Move {
 }
 
 const BYTES: Record<string, number> = { float32: 4, int32: 4, float16: 2, int64: 8 };
-/** Most workgroups in one dimension. */
-const MAX_GRID = 65535;
 
 /** Moves rows in GPU memory, without waiting for it. */
 export function gpuMover(ort: OrtModule, device: GPUDevice): Mover<GpuMove> {
@@ -72,27 +76,15 @@ export function gpuMover(ort: OrtModule, device: GPUDevice): Mover<GpuMove> {
         device.queue.writeBuffer(buffer, 0, data);
         return buffer;
       };
-      const gridX = Math.min(Math.ceil(rows * width / 256), MAX_GRID);
-      const shape = Uint32Array.of(rows, width, type === "int64" ? 2 : 1, gridX);
+      const grid = gridOf(Math.ceil(rows * width / 256));
+      const shape = Uint32Array.of(rows, width, type === "int64" ? 2 : 1, grid[0]);
       // Prompts come from the host; without ids before, any buffer does in their place.
       const before = previous?.location === "cpu"
         ? upload(previous.data as Int32Array<ArrayBuffer>, STORAGE)
         : (previous?.gpuBuffer as GPUBuffer | undefined) ?? upload(new Uint32Array(1), STORAGE);
       device.pushErrorScope("validation");
       const buffers = [upload(shape, UNIFORM), parents, tokens, before, target.gpuBuffer];
-      const encoder = device.createCommandEncoder({ label: "espalier ids" });
-      const pass = encoder.beginComputePass({ label: "espalier ids" });
-      pass.setPipeline(kernel.pipeline);
-      const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }));
-      const group = device.createBindGroup({
-        label: "espalier ids",
-        layout: kernel.layout,
-        entries,
-      });
-      pass.setBindGroup(0, group, [0]);
-      pass.dispatchWorkgroups(gridX, Math.ceil(rows * width / 256 / gridX));
-      pass.end();
-      device.queue.submit([encoder.finish()]);
+      dispatch(device, "espalier ids", kernel, buffers, grid);
       for (const buffer of temporary) freeBuffer(device, buffer);
       const error = await device.popErrorScope();
       if (!error) return target;

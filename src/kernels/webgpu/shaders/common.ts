@@ -1,4 +1,5 @@
 /** WGSL that several kernels share. Declarations of bindings are the kernels' own. */
+import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../../constants.ts";
 
 /** Threads of a workgroup. The radix selection has one bin for each. */
 export const WORKGROUP = 256;
@@ -114,20 +115,15 @@ fn end_number(edge: u32) -> u32 {
 }
 `;
 
-/** Beams: status bits, and the arrays of a beam buffer. */
+/** Constants as WGSL declares them. */
+function constants(values: Readonly<Record<string, number>>): string {
+  return Object.entries(values).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
+}
+
+/** Beams: status bits, modes, and the arrays of a beam buffer. */
 export const BEAM_WGSL = /* wgsl */ `
-const LIVE = 1u;
-const STOPPABLE = 2u;
-const ENDED = 4u;
-
-const BEAM_SCORE = 0u;
-const BEAM_STATE = 1u;
-const BEAM_EDGE = 2u;
-const BEAM_LENGTH = 3u;
-const BEAM_STATUS = 4u;
-
-/** Token code of "stop": after every token. */
-const STOP = 0x100000u;
+${constants(KERNEL_CONSTANTS)}
+${constants(Object.fromEntries(BEAM_FIELDS.map((name, i) => [name, i])))}
 
 /** The bits of a finite float as a number that orders as the float does; never 0. */
 fn orderable(value: f32) -> u32 {

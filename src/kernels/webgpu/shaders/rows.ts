@@ -176,7 +176,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
 
     var shift = 0.0;
     var base = score;
-    if (p.MODE == 0u) {
+    if (p.MODE == MODE_VOCAB) {
       var total = 0.0;
       // Short partial sums, so that rounding does not pile up in wide rows.
       for (var first = lane; first < p.WIDTH; first += ${WORKGROUP * 64}u) {
@@ -189,7 +189,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
       }
       shift = largest;
       base = score - log(reduce_sum(lane, total));
-    } else if (p.MODE == 1u) {
+    } else if (p.MODE == MODE_ALLOWED) {
       most = LOWEST;
       for (var i = lane; i < n; i += ${WORKGROUP}u) {
         let token = allowed_token(i);
