@@ -1,8 +1,7 @@
 /** The index that is served: loaded by the first request, looked at again by later ones, replaced without a gap. */
 import { EspalierError } from "../errors.ts";
-import { openIn } from "../index/constraint_index.ts";
 import { checkMetadata, decodeShape } from "../index/format/header.ts";
-import type { IndexMemory } from "../index/index_memory.ts";
+import { SpareMemory } from "../index/spare_memory.ts";
 import { sleep } from "../storage/abort.ts";
 import { loadHeader } from "../storage/load/load.ts";
 import { checkBeforehand, checkFit, Generation, inAnyRequest, type Lease } from "./served_index.ts";
@@ -48,7 +47,7 @@ export class LeasedIndex {
   #checkedAt = 0;
   readonly #retired = new Set<Generation>();
   /** Memory of an index that has gone before its successor came, for that. */
-  #spare: IndexMemory | undefined;
+  readonly #spare = new SpareMemory();
   #work: Work | undefined;
   #failure: LoadFailure | undefined;
   /** Failures ever. */
@@ -130,7 +129,7 @@ export class LeasedIndex {
     if (work) inAnyRequest(() => work.stop.abort(closed()));
     this.#retire();
     while (!this.#collect()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    this.#spare = undefined;
+    this.#spare.clear();
   }
 
   /** Does something about the index. The promise settles with it and never rejects. */
@@ -204,9 +203,7 @@ export class LeasedIndex {
   async #open(work: Work): Promise<Generation> {
     const { open, source } = this.#settings;
     const from = await source();
-    const spare = this.#spare;
-    this.#spare = undefined;
-    const index = await openIn(spare, from, {
+    const index = await this.#spare.open(from, {
       ...open,
       progressive: false,
       signal: work.stop.signal,
@@ -214,10 +211,7 @@ export class LeasedIndex {
         this.#advance(work, bytes);
         open?.onProgress?.(bytes, total);
       },
-    }).catch((error) => {
-      if (this.#work === work) this.#spare = spare;
-      throw error;
-    });
+    }, () => this.#work === work);
     // With a cache: its copy is still being made.
     work.background(index.ready.catch(() => {}));
     const next = await Generation.of(index, this.#settings);
@@ -232,7 +226,7 @@ export class LeasedIndex {
 
   #install(next: Generation): void {
     this.#current = next;
-    this.#spare = undefined;
+    this.#spare.clear();
     this.#changes++;
     this.#found("loaded");
   }
@@ -257,7 +251,7 @@ export class LeasedIndex {
     for (const retired of this.#retired) {
       if (!retired.collect()) continue;
       this.#retired.delete(retired);
-      if (!this.#current) this.#spare = retired.takeMemory();
+      if (!this.#current) retired.giveMemory(this.#spare);
     }
     return this.#retired.size === 0;
   }

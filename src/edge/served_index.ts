@@ -2,9 +2,9 @@
 import { createDecoder, type Decoder } from "../decode/decoder.ts";
 import { checkEndToken, mayHold } from "../decode/options.ts";
 import { type ErrorFacts, EspalierError } from "../errors.ts";
-import { type ConstraintIndex, releaseMemory, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
 import type { LevelShape } from "../index/format/layout.ts";
-import type { IndexMemory } from "../index/index_memory.ts";
+import { SpareMemory } from "../index/spare_memory.ts";
 import { FilterCache } from "./filter_cache.ts";
 import type { Settings } from "./options.ts";
 
@@ -29,7 +29,8 @@ export class Generation {
   #isDisposed = false;
   /** Whether a request was given up that may still run. */
   #hasLost = false;
-  #memory: IndexMemory | undefined;
+  /** Its memory, once it is gone. */
+  readonly #memory = new SpareMemory();
 
   /**
    * Makes an opened index ready to be served; the index is its own from now on, also where this fails.
@@ -109,16 +110,14 @@ export class Generation {
       this.#isDisposed = true;
       this.#filters[Symbol.dispose]();
       this.decoder[Symbol.dispose]();
-      inAnyRequest(() => this.#memory = releaseMemory(this.index));
+      inAnyRequest(() => this.#memory.keep(this.index));
     }
     return true;
   }
 
-  /** Its memory, once it is gone, if it is certain that nobody uses that any more. */
-  takeMemory(): IndexMemory | undefined {
-    const memory = this.#hasLost ? undefined : this.#memory;
-    this.#memory = undefined;
-    return memory;
+  /** Hands over its memory, once it is gone, if it is certain that nobody uses that any more. */
+  giveMemory(spare: SpareMemory): void {
+    if (!this.#hasLost) spare.takeFrom(this.#memory);
   }
 }
 

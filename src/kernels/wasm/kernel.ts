@@ -3,13 +3,7 @@ import { ModelOutputError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
 import { LEVEL_RECORD_BYTES, NONE } from "../../index/format/layout.ts";
 import type { IndexStorage } from "../../index/index_memory.ts";
-import {
-  type Beams,
-  type Kernel,
-  type KernelSearch,
-  type Logits,
-  type SearchShape,
-} from "../kernel.ts";
+import type { Beams, Kernel, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";

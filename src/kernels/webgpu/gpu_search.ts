@@ -2,7 +2,7 @@
 import { BackendError, LimitError, ModelOutputError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
 import { NONE } from "../../index/format/layout.ts";
-import { type Beams, type KernelSearch, type Logits, type SearchShape } from "../kernel.ts";
+import type { Beams, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
 import {
