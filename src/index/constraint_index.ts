@@ -71,6 +71,7 @@ export interface OpenOptions extends TransferOptions {
 
 let construct: (storage: IndexStorage, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => IndexStorage;
+let walk: (index: ConstraintIndex, prefix: ArrayLike<number>) => Place | undefined;
 let release: (index: ConstraintIndex) => IndexMemory | undefined;
 
 /**
@@ -127,6 +128,7 @@ export class ConstraintIndex implements Disposable {
   static {
     construct = (storage, stop) => new ConstraintIndex(storage, stop);
     access = (index) => index.#open();
+    walk = (index, prefix) => index.#walk(prefix);
     release = (index) => {
       // While it loads, or is copied for a cache, somebody reads or writes.
       const memory = index.#stop ? undefined : index.#storage;
@@ -335,7 +337,7 @@ export class ConstraintIndex implements Disposable {
     );
   }
 
-  #walk(tokens: ArrayLike<number>): { state: number; ordinal: number } | undefined {
+  #walk(tokens: ArrayLike<number>): Place | undefined {
     const { heap, table, scratch, arrival } = this.#open();
     const length = tokens?.length;
     if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
@@ -348,7 +350,7 @@ export class ConstraintIndex implements Disposable {
     arrival.require(length);
     const start = scratch + RESULT_BYTES;
     if (!heap.exports.walk(table, this.maxLength, start, length, scratch)) return undefined;
-    return { state: words[1], ordinal: words[2] };
+    return { edge: words[0], state: words[1], ordinal: words[2] };
   }
 
   #open(): IndexStorage {
@@ -449,4 +451,19 @@ export function indexFrom(storage: Omit<IndexStorage, "arrival">): ConstraintInd
  */
 export function storageOf(index: ConstraintIndex): IndexStorage {
   return access(index);
+}
+
+/** Where a prefix leads. */
+export interface Place {
+  /** Edge of its last token, in its level; NONE for the empty prefix. */
+  readonly edge: number;
+  /** State of the next level, NONE if nothing follows. */
+  readonly state: number;
+  /** Of the sequence that ends there, NONE if none does. */
+  readonly ordinal: number;
+}
+
+/** Follows a prefix from the root, one lookup per token; undefined if it is not in the set. */
+export function placeOf(index: ConstraintIndex, prefix: ArrayLike<number>): Place | undefined {
+  return walk(index, prefix);
 }

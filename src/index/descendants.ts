@@ -3,7 +3,7 @@
  * level, so that the first and the last of them say how many there are. Nothing is enumerated.
  */
 import { onesBefore, selectOne } from "./bits/bit_vector.ts";
-import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
+import { type ConstraintIndex, placeOf, storageOf } from "./constraint_index.ts";
 import { innerEdges, rowWords } from "./format/layout.ts";
 import { levelList, levelVector } from "./level_views.ts";
 
@@ -33,7 +33,7 @@ export interface Branch {
  */
 export function branchesOf(index: ConstraintIndex, prefix: readonly number[]): Branch[] {
   const levels = openLevels(index);
-  const place = find(index, levels, prefix);
+  const place = placeOf(index, prefix);
   const tokens = place ? index.allowedTokens(prefix) : [];
   if (!place || tokens.length === 0) return [];
   const first = levels[prefix.length].rowStart(place.state);
@@ -54,21 +54,8 @@ export function branchesOf(index: ConstraintIndex, prefix: readonly number[]): B
 export function ordinalsBelow(index: ConstraintIndex, prefix: readonly number[]): OrdinalRange[] {
   const levels = openLevels(index);
   if (prefix.length === 0) return rangesBetween(levels, 0, [0, index.levels[0].edges])[0];
-  const edge = find(index, levels, prefix)?.edge;
+  const edge = placeOf(index, prefix)?.edge;
   return edge === undefined ? [] : rangesBetween(levels, prefix.length - 1, [edge, edge + 1])[0];
-}
-
-/** The edge that a prefix leads to, and the state behind it, which means something only if the edge goes on. */
-function find(index: ConstraintIndex, levels: readonly Level[], prefix: readonly number[]) {
-  let edge = 0;
-  let state = 0;
-  for (const [d, token] of prefix.entries()) {
-    const place = index.allowedTokens(prefix.slice(0, d)).indexOf(token);
-    if (place < 0) return undefined;
-    edge = levels[d].rowStart(state) + place;
-    state = levels[d].innerBefore(edge);
-  }
-  return { edge, state };
 }
 
 /** What ends at or below the edges bounds[i] … bounds[i + 1] - 1 of a level, for each i. */

@@ -8,10 +8,22 @@ export interface Sections extends Pick<IndexMemory, "heap" | "data"> {
   header: Pick<Header, "tensors">;
 }
 
+/** Bit vectors behind the levels. */
+export type BitVectorName = "items.starts" | "items.ends.high";
+
+/** Sections behind the levels. */
+export type SectionName =
+  | BitVectorName
+  | `${BitVectorName}.${"rank" | "select"}`
+  | "items.ids"
+  | "items.ends.low"
+  | "items.text"
+  | `filter${number}.${"bits" | "low" | "high"}`;
+
 /** Words of a section, padding included; none where the index has no such section. */
 export function sectionView(
   { heap, data, header }: Sections,
-  name: string,
+  name: SectionName,
 ): Uint32Array<ArrayBuffer> {
   // Filters and items stand last.
   const section = header.tensors.findLast((tensor) => tensor.name === name);
@@ -21,7 +33,7 @@ export function sectionView(
 /** A bit vector with its samples. */
 export function bitVectorView(
   sections: Sections,
-  name: string,
+  name: BitVectorName,
   bits: number,
   ones: number,
 ): BitVector {
@@ -35,7 +47,7 @@ export function bitVectorView(
 }
 
 /** Writes the samples of a finished bit vector. */
-export function writeSamples(sections: Sections, name: string, bits: number): void {
+export function writeSamples(sections: Sections, name: BitVectorName, bits: number): void {
   const { words, ranks, selects } = bitVectorView(sections, name, bits, 0);
   sections.heap.exports.sampleBits(
     words.byteOffset,

@@ -103,7 +103,7 @@ export function findFilterFault(
       if (isSoundEliasFano(openList(storage, i), size, true)) continue;
       return { section, what: "ordinals do not ascend, or are not as many as the header says" };
     }
-    const bits = sectionView(storage, `${section}.bits`);
+    const bits = sectionView(storage, `filter${i}.bits`);
     if (!isZeroFrom(bits, size)) return { section, what: "unused bits are not zero" };
     if (bits.reduce((sum, word) => sum + popcount(word), 0) !== ones) {
       return { section, what: "it allows another number of sequences than the header says" };
