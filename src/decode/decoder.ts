@@ -4,6 +4,7 @@ import { ConstraintIndex, storageOf } from "../index/constraint_index.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
 import {
+  checkFit,
   type DeviceOptions,
   findAdapter,
   type OpenedGpu,
@@ -108,7 +109,8 @@ export async function createDecoder(
       const gpu = await openGpu(storage, options.device, false);
       return new SearchDecoder(index, backend, "the device that was passed", gpu);
     }
-    const { adapter, reason } = await findAdapter(storage, options);
+    const { adapter, reason } = await findAdapter(options);
+    checkFit(storage, adapter);
     // Under "auto" models on the CPU go to WASM, and others bring their device: none of our own is needed.
     if (backend === "auto") return new SearchDecoder(index, backend, reason);
     const gpu = await openGpu(storage, await requestDevice(adapter), true);

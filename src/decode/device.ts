@@ -89,17 +89,16 @@ export async function openGpu(
 }
 
 /**
- * Finds an adapter that the index fits.
+ * Finds an adapter.
  *
  * @returns the adapter, and what it is.
  * @throws {BackendError} saying why there is none.
  */
 export async function findAdapter(
-  storage: IndexStorage,
   { allowSoftwareAdapter = false, gpu = globalThis.navigator?.gpu }: DeviceOptions,
 ): Promise<{ adapter: GPUAdapter; reason: string }> {
   if (!gpu) {
-    throw new BackendError("no-webgpu", "Cannot search on WebGPU: this platform does not have it");
+    throw new BackendError("no-webgpu", "Cannot run on WebGPU: this platform does not have it");
   }
   let adapter: GPUAdapter | null;
   try {
@@ -108,9 +107,10 @@ export async function findAdapter(
     throw asBackendError(error, "asking for an adapter failed");
   }
   if (!adapter) {
-    throw new BackendError("no-adapter", "Cannot search on WebGPU: there is no adapter");
+    throw new BackendError("no-adapter", "Cannot run on WebGPU: there is no adapter");
   }
-  // Older browsers have no `info`, or have the flag on the adapter.
+  // Older browsers have no `info`, or have the flag on the adapter. Deno ends the process if a device is asked for the
+  // info of an adapter that was collected; reading it here keeps it.
   const info: Partial<GPUAdapterInfo> = adapter.info ?? {};
   const isSoftware = info.isFallbackAdapter ??
     (adapter as { isFallbackAdapter?: boolean }).isFallbackAdapter ?? false;
@@ -118,22 +118,35 @@ export async function findAdapter(
   if (isSoftware && !allowSoftwareAdapter) {
     throw new BackendError(
       "software-adapter",
-      `Cannot search on WebGPU: the adapter (${name}) is only software, which is slower than WASM; pass allowSoftwareAdapter to use it all the same`,
+      `Cannot run on WebGPU: the adapter (${name}) is only software, which is slower than WASM; pass allowSoftwareAdapter to use it all the same`,
       { actual: name },
     );
   }
-  const why = misfit(storage, adapter.limits);
-  if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
   return { adapter, reason: `${isSoftware ? "software" : "hardware"} adapter ${name}` };
 }
 
-/** Asks for a device with all the room that its adapter gives. @throws {BackendError} if there is none. */
-export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
+/** @throws {BackendError} if an index does not fit an adapter. */
+export function checkFit(storage: IndexStorage, adapter: GPUAdapter): void {
+  const why = misfit(storage, adapter.limits);
+  if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
+}
+
+/**
+ * Asks for a device with all the room that its adapter gives.
+ *
+ * @param features taken where the adapter has them.
+ * @throws {BackendError} if there is none.
+ */
+export async function requestDevice(
+  adapter: GPUAdapter,
+  features: readonly GPUFeatureName[] = [],
+): Promise<GPUDevice> {
   const { maxBufferSize, maxStorageBufferBindingSize } = adapter.limits;
   try {
     return await adapter.requestDevice({
       label: "espalier",
       requiredLimits: { maxBufferSize, maxStorageBufferBindingSize },
+      requiredFeatures: features.filter((feature) => adapter.features.has(feature)),
     });
   } catch (error) {
     throw asBackendError(error, "the adapter gives no device");
@@ -143,7 +156,7 @@ export async function requestDevice(adapter: GPUAdapter): Promise<GPUDevice> {
 function asBackendError(error: unknown, what: string): unknown {
   if (error instanceof EspalierError) return error;
   const why = error instanceof Error ? `: ${error.message}` : "";
-  return new BackendError("no-device", `Cannot search on WebGPU: ${what}${why}`, {}, {
+  return new BackendError("no-device", `Cannot run on WebGPU: ${what}${why}`, {}, {
     cause: error,
   });
 }
