@@ -1,7 +1,7 @@
 // What the steps of all baselines share: rows of logits become scores, candidates are offered, winners are written.
 // No filters, no end tokens, no penalties: sequences of one length.
 import { rowMax, sumExp } from "../kernels/softmax";
-import { bar, close, open, push } from "../kernels/select";
+import { threshold, topKBegin, topKFinish, topKOffer } from "../kernels/select";
 
 /** The search record; bench/baselines/wasm_search.ts writes it. Beams are written to one half of each array and read from the other. */
 @unmanaged
@@ -68,7 +68,7 @@ export function logitsOf(s: Search, step: u32, batch: u32, beam: u32): usize {
 }
 
 export function beginBatch(s: Search): void {
-  open(s.buffer, s.beams, s.bufferSize);
+  topKBegin(s.buffer, s.beams, s.bufferSize);
 }
 
 /** Makes a row the one at hand; false if none of its tokens can be a candidate. */
@@ -99,8 +99,8 @@ export function tokenOf(key: u64): u32 {
 /** A bound on the logits that is never too high: `offer` decides exactly. */
 function updateLimit(): void {
   limit = -Infinity;
-  if (bar == 0) return;
-  const bits = <u32>(bar >> 32);
+  if (threshold == 0) return;
+  const bits = <u32>(threshold >> 32);
   const score = <f64>reinterpret<f32>(bits ^ (bits >> 31 ? 0x80000000 : 0xffffffff));
   const slack = 1e-6 * (abs<f64>(score) + abs<f64>(base) + abs<f64>(shift));
   limit = <f32>(<f64>shift + (score - <f64>base) - slack);
@@ -111,7 +111,7 @@ export function offer(x: f32, token: u32, payload: u32): void {
   const score = (x - shift) + base;
   if (!(score > -Infinity)) return;
   const key = makeKey(score, parentCode | token);
-  if (key > bar && push(key, payload, score)) updateLimit();
+  if (key > threshold && topKOffer(key, payload, score)) updateLimit();
 }
 
 /** Which of the 32 logits from an address on exceed a bound; `isRare` if there is mostly none. */
@@ -141,7 +141,7 @@ export function above(x: usize, bound: v128, isRare: bool): u32 {
 
 /** Writes the winners of a batch row: scores, tokens, parents, and their payloads as states. Returns their number. */
 export function endBatch(s: Search, step: u32, batch: u32): u32 {
-  const found = close();
+  const found = topKFinish();
   store<u32>(s.counts + (batch << 2), found);
   const first = batch * rowsOf(s, step);
   const history = (step * s.batches + batch) * s.beams << 2;

@@ -51,7 +51,7 @@ export const GATHER: usize = 76;
 export const ROW_BEGINS: usize = 80;
 export const ROW_ENDS: usize = 84;
 export const ROW_TOUCHED: usize = 88;
-export const INVERSES: usize = 92;
+export const LENGTH_NORMS: usize = 92;
 export const FILTERS: usize = 96;
 
 // Numbers of the beam arrays (src/kernels/constants.ts).

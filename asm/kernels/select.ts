@@ -1,25 +1,25 @@
 // The best `keep` of a stream of candidates. A candidate is 16 bytes: u64 key, u32 payload, f32 score.
 // Keys are distinct and greater is better. Candidates gather in a buffer; when it is full, everything but
-// the best `keep` is dropped and the worst of those becomes the bar for what comes later.
+// the best `keep` is dropped and the worst of those becomes the threshold for what comes later.
 
 let records: usize = 0;
 let count: u32 = 0;
 let keep: u32 = 0;
 let capacity: u32 = 0;
 /** Keys that do not exceed this cannot win. */
-export let bar: u64 = 0;
+export let threshold: u64 = 0;
 
 /** `buffer` has room for `size` > `limit` candidates. */
-export function open(buffer: usize, limit: u32, size: u32): void {
+export function topKBegin(buffer: usize, limit: u32, size: u32): void {
   records = buffer;
   keep = limit;
   capacity = size;
   count = 0;
-  bar = 0;
+  threshold = 0;
 }
 
-/** Adds a candidate; returns true if the bar has risen. */
-export function push(key: u64, payload: u32, score: f32): bool {
+/** Adds a candidate; returns true if the threshold has risen. */
+export function topKOffer(key: u64, payload: u32, score: f32): bool {
   const at = records + (count << 4);
   store<u64>(at, key);
   store<u32>(at, payload, 8);
@@ -30,7 +30,7 @@ export function push(key: u64, payload: u32, score: f32): bool {
 }
 
 /** Sorts the best, best first; returns how many there are. */
-export function close(): u32 {
+export function topKFinish(): u32 {
   if (count > keep) partition();
   if (count > 1) sort(0, count - 1);
   return count;
@@ -66,7 +66,7 @@ function split(low: u32, high: u32): u32 {
   }
 }
 
-/** Moves the best `keep` to the front, forgets the rest, sets the bar. */
+/** Moves the best `keep` to the front, forgets the rest, sets the threshold. */
 function partition(): void {
   let low: u32 = 0;
   let high = count - 1;
@@ -77,7 +77,7 @@ function partition(): void {
     else low = middle + 1;
   }
   count = keep;
-  bar = keyAt(target); // everything before it is greater
+  threshold = keyAt(target); // everything before it is greater
 }
 
 function sort(low: u32, high: u32): void {
@@ -102,25 +102,25 @@ let outerRecords: usize = 0;
 let outerCount: u32 = 0;
 let outerKeep: u32 = 0;
 let outerCapacity: u32 = 0;
-let outerBar: u64 = 0;
+let outerThreshold: u64 = 0;
 
-/** Sets the current selection aside and opens another; {@link leave} comes back to it. */
-export function enter(buffer: usize, limit: u32, size: u32): void {
+/** Sets the current selection aside and opens another; {@link topKNestedFinish} comes back to it. */
+export function topKNestedBegin(buffer: usize, limit: u32, size: u32): void {
   outerRecords = records;
   outerCount = count;
   outerKeep = keep;
   outerCapacity = capacity;
-  outerBar = bar;
-  open(buffer, limit, size);
+  outerThreshold = threshold;
+  topKBegin(buffer, limit, size);
 }
 
 /** Closes the inner selection, whose best stay sorted in its buffer; returns how many there are. */
-export function leave(): u32 {
-  const found = close();
+export function topKNestedFinish(): u32 {
+  const found = topKFinish();
   records = outerRecords;
   count = outerCount;
   keep = outerKeep;
   capacity = outerCapacity;
-  bar = outerBar;
+  threshold = outerThreshold;
   return found;
 }

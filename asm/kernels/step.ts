@@ -16,13 +16,20 @@ import {
 } from "./levels";
 import { bit } from "./bits";
 import { rowMax, sumExp, widen } from "./softmax";
-import { bar, close, enter, leave, open, push } from "./select";
+import {
+  threshold,
+  topKFinish,
+  topKNestedBegin,
+  topKNestedFinish,
+  topKBegin,
+  topKOffer,
+} from "./select";
 
 
-// The row at hand: a logit x gives the score (x - shift) + base and the rank score · inverse.
+// The row at hand: a logit x gives the score (x - shift) + base and the rank score · lengthNorm.
 let shift: f32 = 0;
 let base: f32 = 0;
-let inverse: f32 = 1;
+let lengthNorm: f32 = 1;
 /** Parent beam, in the place where keys carry it. */
 let parentCode: u32 = 0;
 /** Logits that do not exceed this cannot win. */
@@ -36,18 +43,18 @@ function makeKey(rank: f32, code: u32): u64 {
   return (<u64>bits << 32) | <u64>~code;
 }
 
-function barRank(): f32 {
-  const bits = <u32>(bar >> 32);
+function thresholdRank(): f32 {
+  const bits = <u32>(threshold >> 32);
   return reinterpret<f32>(bits ^ (bits >> 31 ? 0x80000000 : 0xffffffff));
 }
 
 /** A bound on the logits that is never too high: `offer` decides exactly. */
 function updateLimit(): void {
-  if (bar == 0) {
+  if (threshold == 0) {
     limit = -Infinity;
     return;
   }
-  const target = <f64>barRank() / <f64>inverse;
+  const target = <f64>thresholdRank() / <f64>lengthNorm;
   const slack = 1e-6 * (abs<f64>(target) + abs<f64>(base) + abs<f64>(shift));
   limit = <f32>(<f64>shift + (target - <f64>base) - slack);
 }
@@ -59,8 +66,8 @@ function offerScore(s: f32, code: u32, edge: u32): void {
     overflow = true;
     return;
   }
-  const key = makeKey(s * inverse, parentCode | code);
-  if (key > bar && push(key, edge, s)) updateLimit();
+  const key = makeKey(s * lengthNorm, parentCode | code);
+  if (key > threshold && topKOffer(key, edge, s)) updateLimit();
 }
 
 function offer(x: f32, code: u32, edge: u32): void {
@@ -213,7 +220,7 @@ function endFilter(s: usize, batch: u32): usize {
 
 /** Opens the selection and looks up all rows and what they begin with at once, so that their cache misses overlap. */
 function beginBatch(s: usize, batch: u32, perBatch: u32): void {
-  open(load<u32>(s, L.BUFFER), load<u32>(s, L.BEAMS), load<u32>(s, L.BUFFER_SIZE));
+  topKBegin(load<u32>(s, L.BUFFER), load<u32>(s, L.BEAMS), load<u32>(s, L.BUFFER_SIZE));
   const level = load<u32>(s, L.LEVEL);
   if (level == 0 || load<u32>(level, L.BITMAP)) return;
   const states = load<u32>(s, L.INPUT) + L.BEAM_STATE * load<u32>(s, L.BEAM_STRIDE);
@@ -240,13 +247,13 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
   if (status == 0) return true;
   const score = load<f32>(at + L.BEAM_SCORE * stride);
   const edge = load<u32>(at + L.BEAM_EDGE * stride);
-  const inverses = load<u32>(s, L.INVERSES);
+  const lengthNorms = load<u32>(s, L.LENGTH_NORMS);
   const step = load<u32>(s, L.STEP);
   const endToken = load<u32>(s, L.END_TOKEN);
   parentCode = beam << 21;
   overflow = false;
   if (status & L.ENDED) {
-    inverse = load<f32>(inverses + (load<u32>(at + L.BEAM_LENGTH * stride) << 2));
+    lengthNorm = load<f32>(lengthNorms + (load<u32>(at + L.BEAM_LENGTH * stride) << 2));
     offerScore(score, L.STOP, edge);
     return true;
   }
@@ -289,24 +296,24 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
     }
     if (largest > -Infinity) {
       if (status & L.LIVE) {
-        inverse = load<f32>(inverses + ((step + 1) << 2));
+        lengthNorm = load<f32>(lengthNorms + ((step + 1) << 2));
         const perBeam = load<u32>(s, L.TOKENS_PER_BEAM);
         if (perBeam != 0) {
           const rowShift = shift;
           const rowBase = base;
-          const rowInverse = inverse;
+          const rowNorm = lengthNorm;
           const rows = load<u32>(s, L.ROW_BUFFER);
-          enter(rows, perBeam, load<u32>(s, L.ROW_BUFFER_SIZE));
+          topKNestedBegin(rows, perBeam, load<u32>(s, L.ROW_BUFFER_SIZE));
           shift = 0;
           base = 0;
-          inverse = 1;
+          lengthNorm = 1;
           updateLimit();
           if (isBitmap) scanBitmap(level, state, filter, logits);
           else scanPacked(level, begin, end, filter, logits);
-          const n = leave();
+          const n = topKNestedFinish();
           shift = rowShift;
           base = rowBase;
-          inverse = rowInverse;
+          lengthNorm = rowNorm;
           for (let i: u32 = 0; i < n; ++i) {
             const record = rows + (i << 4);
             const code = ~<u32>load<u64>(record) & 0x1fffff;
@@ -319,13 +326,13 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
         }
       }
       if (stops) {
-        inverse = load<f32>(inverses + (step << 2));
+        lengthNorm = load<f32>(lengthNorms + (step << 2));
         offer(load<f32>(logits + (endToken << 2)), L.STOP, edge);
       }
     }
   }
   if ((status & L.STOPPABLE) != 0 && endToken == NONE) {
-    inverse = load<f32>(inverses + (step << 2));
+    lengthNorm = load<f32>(lengthNorms + (step << 2));
     offerScore(score, L.STOP, edge);
   }
   return !overflow;
@@ -333,7 +340,7 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
 
 /** Writes the winners of a batch row as the beams of the next step. */
 function endBatch(s: usize, batch: u32, perBatch: u32): void {
-  const found = close();
+  const found = topKFinish();
   const beams = load<u32>(s, L.BEAMS);
   const stride = load<u32>(s, L.BEAM_STRIDE);
   const input = load<u32>(s, L.INPUT);

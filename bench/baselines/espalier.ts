@@ -1,7 +1,7 @@
 /** Ours: the index and kernel on WASM as one of the methods, and whole searches on WebGPU. */
 import { createDecoder } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import type { ConstraintIndex } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
 import type { KernelSearch } from "../../src/kernels/kernel.ts";
@@ -11,7 +11,7 @@ import type { Method, MethodSearch, MethodShape, SequenceSet } from "./method.ts
 export async function espalier(set: SequenceSet): Promise<Method> {
   const { vocabSize, ...matrix } = set;
   const index = await buildIndex(matrix, { vocabSize, sorted: true });
-  const kernel = new WasmKernel(storageOf(index));
+  const kernel = new WasmKernel(loadedIndexOf(index));
   return {
     name: "Espalier, WASM",
     exact: true,
@@ -35,7 +35,7 @@ class EspalierSearch implements MethodSearch {
     this.#shape = shape;
     this.#search = kernel.begin({
       ...shape,
-      rowWidth: vocabSize,
+      logitWidth: vocabSize,
       normalize: "vocab",
       lengthPenalty: 0,
       padToken: 0,
@@ -53,7 +53,7 @@ class EspalierSearch implements MethodSearch {
 
   beams(): { sequences: Uint32Array; scores: Float32Array; counts: Uint32Array } {
     const { batchSize, beamSize } = this.#shape;
-    const { heap, table } = storageOf(this.#index);
+    const { heap, table } = loadedIndexOf(this.#index);
     const steps = this.#search.step;
     const { edges, scores, status } = this.#search.beams();
     const sequences = new Uint32Array(batchSize * beamSize * steps).fill(0xffffffff);

@@ -1,6 +1,6 @@
 /** The ratios that are watched, and what they may be: a third or so above what they were on a quiet machine. */
 import { ConstraintIndex, createDecoder, type Decoder, type ItemFilter } from "../../mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
 import { passesOver, stepsOf } from "../lib/kernel_search.ts";
 import { serve } from "../lib/file_server.ts";
@@ -21,7 +21,7 @@ export async function watchedRatios(): Promise<{ ratios: Ratio[] } & AsyncDispos
   const everything = await allowEverything(V, L);
   const { read, logSumExp } = passesOver(logits[1], everything.heap);
   const free = new WasmKernel(await allowEverything(V, L));
-  const held = new WasmKernel(storageOf(large));
+  const held = new WasmKernel(loadedIndexOf(large));
   const folder = await Deno.makeTempDir({ prefix: "espalier-bench-" });
   await Deno.writeFile(`${folder}/index.safetensors`, large.toStream());
   // The same server everywhere: nginx is not on every machine.

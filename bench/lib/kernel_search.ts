@@ -23,7 +23,7 @@ export function stepsOf(
   using search = kernel.begin({
     batchSize: B,
     beamSize: M,
-    rowWidth: V,
+    logitWidth: V,
     normalize: "vocab",
     lengthPenalty: 0,
     padToken: 0,

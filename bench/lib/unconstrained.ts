@@ -1,14 +1,14 @@
 /** The unconstrained search in the same kernels: one state whose row allows every token, at every step. */
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES } from "../../src/index/format/layout.ts";
-import { Arrival } from "../../src/index/arrival.ts";
-import type { IndexStorage } from "../../src/index/index_memory.ts";
+import { LevelLoading } from "../../src/index/level_loading.ts";
+import type { LoadedIndex } from "../../src/index/index_memory.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 
 /**
  * Storage whose level table says that every token may follow, `length` times. It is no index: winners get
  * the states 0 … vocabSize - 1, which the bench sets back to 0 after each step.
  */
-export async function allowEverything(vocabSize: number, length: number): Promise<IndexStorage> {
+export async function allowEverything(vocabSize: number, length: number): Promise<LoadedIndex> {
   const heap = await WasmHeap.create(1 << 20);
   const words = vocabSize / 32;
   const data = heap.allocate(4 * (words + 1));
@@ -47,7 +47,7 @@ export async function allowEverything(vocabSize: number, length: number): Promis
     ends: 0,
   } as const;
   return {
-    arrival: Arrival.complete(length),
+    loading: LevelLoading.complete(length),
     heap,
     data,
     dataByteLength: 0,

@@ -1,6 +1,6 @@
 /** Item filters in WASM: compiling, their memory, searches with them against searches without, exclusions. */
 import { type ConstraintIndex, createDecoder, type Decoder, type ItemFilter } from "../../mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { filterBitsOf } from "../../src/index/item_filter.ts";
 import type { BeamSearchOptions } from "../../src/decode/types.ts";
 import { record, writeRecords } from "../lib/records.ts";
@@ -67,7 +67,7 @@ export async function benchFilter(): Promise<void> {
       const bits = randomBits(index, share);
       using filter = index.filter({ bits });
       using other = index.filter({ bits: randomBits(index, 0.5) });
-      const { byteLength } = filterBitsOf(filter, storageOf(index));
+      const { byteLength } = filterBitsOf(filter, loadedIndexOf(index));
       const allowed = `${100 * share} % allowed`;
       figure(`${allowed}: memory`, 8 * byteLength / edges, "bits an edge", 1);
       const compiling = making(() => index.filter({ bits }));

@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "node:util";
 import { buildIndex } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { record, writeRecords } from "../lib/records.ts";
 import { L, median, random, V } from "../lib/support.ts";
 import { misfit, WebGpuKernel } from "../../src/kernels/webgpu/kernel.ts";
@@ -45,8 +45,8 @@ async function open(items: number, vocabSize: number) {
   const data = vocabSize <= 65536 ? new Uint16Array(items * L) : new Uint32Array(items * L);
   for (let i = 0; i < data.length; i++) data[i] = next() % vocabSize;
   const index = await buildIndex({ data, rows: items, length: L }, { vocabSize });
-  const why = misfit(storageOf(index), device.limits);
-  return why ? { why } : { kernel: await WebGpuKernel.create(storageOf(index), device) };
+  const why = misfit(loadedIndexOf(index), device.limits);
+  return why ? { why } : { kernel: await WebGpuKernel.create(loadedIndexOf(index), device) };
 }
 
 async function measure(items: number, kernel: WebGpuKernel, vocabSize: number, rows: number) {
@@ -73,7 +73,7 @@ async function measure(items: number, kernel: WebGpuKernel, vocabSize: number, r
   const shape: SearchShape = {
     batchSize,
     beamSize,
-    rowWidth: vocabSize,
+    logitWidth: vocabSize,
     normalize: "vocab",
     lengthPenalty: 0,
     padToken: 0,

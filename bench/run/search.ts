@@ -3,7 +3,7 @@
  * searches against the budget, against an unconstrained search in the same kernels, and over set sizes.
  */
 import { createDecoder, type Decoder } from "../../mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
 import { passesOver, stepsOf, timed } from "../lib/kernel_search.ts";
 import { record, writeRecords } from "../lib/records.ts";
@@ -50,7 +50,7 @@ export async function benchSearch(): Promise<void> {
   for (const items of [1e5, 1e6, 1e7, 3e7]) {
     using index = await randomIndex(items);
     using decoder = await createDecoder(index, { backend: "wasm" });
-    const held = new WasmKernel(storageOf(index));
+    const held = new WasmKernel(loadedIndexOf(index));
     // All in turns: machines change their pace.
     const rounds: Round[] = [];
     for (let round = 0; round < 2 * REPEATS; round++) {

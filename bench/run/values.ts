@@ -1,6 +1,6 @@
 /** What named filters and item ids take: bytes in the file, time to build, to look up, to unpack. */
 import { buildIndex, type BuildOptions } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
 import { record, writeRecords } from "../lib/records.ts";
 import { median, random, randomSids, V } from "../lib/support.ts";
@@ -26,7 +26,7 @@ async function measure(what: string, options: Partial<BuildOptions>, plain: numb
   for (const name of index.filterNames) {
     const times = Array.from({ length: 9 }, () => {
       const start = performance.now();
-      namedFilterBits(storageOf(index), name);
+      namedFilterBits(loadedIndexOf(index), name);
       return performance.now() - start;
     });
     record(BENCH, `${what}: its bits`, median(times), "ms");

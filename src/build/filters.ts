@@ -11,7 +11,7 @@ import {
   MAX_FILTERS,
   MAX_NAME_LENGTH,
 } from "../index/format/filter_shape.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { type Sections, sectionView } from "../index/section_views.ts";
 
 /** One value per input row: zero and false forbid, other numbers and true allow. */
@@ -81,10 +81,10 @@ export async function planFilter(
   values: FilterValues,
   ordinals: Uint32Array,
   size: number,
-  pace: Pace,
+  progress: Progress,
 ): Promise<PlannedFilter> {
   const bits = new Uint32Array(Math.ceil(size / 32));
-  await pace.over(`filter ${name}`, ordinals.length, (from, to) => {
+  await progress.over(`filter ${name}`, ordinals.length, (from, to) => {
     for (let row = from; row < to; row++) {
       if (!isAllowed(values[row], row, name)) continue;
       const ordinal = ordinals[row];

@@ -10,7 +10,7 @@ import {
   type ItemsShape,
   type StringItems,
 } from "../index/format/item_shape.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { type Sections, sectionView, writeSamples } from "../index/section_views.ts";
 
 /** One id per input row: integers of 64 bits, signed or unsigned, or strings. */
@@ -42,11 +42,11 @@ export interface IdSource {
  *
  * @throws {BuildInputError} naming the row of an id that is none, or of another type than the first.
  */
-export async function readIds(ids: ItemIds, pace: Pace): Promise<IdSource> {
+export async function readIds(ids: ItemIds, progress: Progress): Promise<IdSource> {
   const source = typeof ids[0] === "string"
     ? new StringIds(ids as ArrayLike<unknown>)
     : new IntegerIds(ids as ArrayLike<unknown>);
-  await pace.over("read ids", ids.length, (from, to) => source.read(from, to));
+  await progress.over("read ids", ids.length, (from, to) => source.read(from, to));
   return source;
 }
 

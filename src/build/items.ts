@@ -2,7 +2,7 @@
 import { LimitError } from "../errors.ts";
 import { type IdSource, type ItemIds, readIds } from "./item_ids.ts";
 import { type ItemsShape, MAX_ITEMS } from "../index/format/item_shape.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { type Sections, sectionView, writeSamples } from "../index/section_views.ts";
 
 /** Groups with more rows than this are looked through with a `Set`. */
@@ -27,11 +27,11 @@ export async function planItems(
   items: ItemIds,
   ordinals: Uint32Array,
   size: number,
-  pace: Pace,
+  progress: Progress,
 ): Promise<PlannedItems> {
-  const ids = await readIds(items, pace);
-  const { rows, ends } = await sortByOrdinal(ordinals, size, pace);
-  const distinct = rows.length === size ? rows : await withoutRepeats(rows, ends, ids, pace);
+  const ids = await readIds(items, progress);
+  const { rows, ends } = await sortByOrdinal(ordinals, size, progress);
+  const distinct = rows.length === size ? rows : await withoutRepeats(rows, ends, ids, progress);
   if (distinct.length > MAX_ITEMS) {
     throw new LimitError(
       "too-many-items",
@@ -43,9 +43,9 @@ export async function planItems(
 }
 
 /** Rows by ordinal, those of one sequence in their order, and where each sequence's rows end: a counting sort. */
-async function sortByOrdinal(ordinals: Uint32Array, size: number, pace: Pace) {
+async function sortByOrdinal(ordinals: Uint32Array, size: number, progress: Progress) {
   const ends = new Uint32Array(size);
-  await pace.over("count items", ordinals.length, (from, to) => {
+  await progress.over("count items", ordinals.length, (from, to) => {
     for (let row = from; row < to; row++) ends[ordinals[row]]++;
   });
   let before = 0;
@@ -55,7 +55,7 @@ async function sortByOrdinal(ordinals: Uint32Array, size: number, pace: Pace) {
     before += count;
   }
   const rows = new Uint32Array(ordinals.length);
-  await pace.over("deal items", ordinals.length, (from, to) => {
+  await progress.over("deal items", ordinals.length, (from, to) => {
     for (let row = from; row < to; row++) rows[ends[ordinals[row]]++] = row;
   });
   return { rows, ends };
@@ -66,7 +66,7 @@ async function withoutRepeats(
   rows: Uint32Array,
   ends: Uint32Array,
   ids: IdSource,
-  pace: Pace,
+  progress: Progress,
 ): Promise<Uint32Array> {
   let kept = 0;
   let at = 0;
@@ -86,7 +86,7 @@ async function withoutRepeats(
       rows[kept++] = row;
     }
   };
-  await pace.over("compare items", ends.length, (from, to) => {
+  await progress.over("compare items", ends.length, (from, to) => {
     for (let ordinal = from; ordinal < to; ordinal++) keep(ends[ordinal]);
   }, rows.length);
   return rows.subarray(0, kept);
@@ -98,11 +98,11 @@ export async function writeItems(
   ordinals: Uint32Array,
   size: number,
   sections: Sections,
-  pace: Pace,
+  progress: Progress,
 ): Promise<void> {
   const writer = ids.writer(shape, sections);
   const starts = sectionView(sections, "items.starts");
-  await pace.over("write items", rows.length, (from, to) => {
+  await progress.over("write items", rows.length, (from, to) => {
     for (let i = from; i < to; i++) {
       const isFirst = i === 0 || ordinals[rows[i]] !== ordinals[rows[i - 1]];
       if (isFirst && starts.length > 0) starts[i >>> 5] |= 1 << (i & 31);

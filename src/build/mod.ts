@@ -16,7 +16,7 @@ import {
 } from "../index/format/header.ts";
 import { checkItems, type ItemIds } from "./item_ids.ts";
 import { MAX_VOCAB } from "../index/format/layout.ts";
-import { Pace } from "./progress.ts";
+import { Progress } from "./progress.ts";
 import { planIndex } from "./plan_levels.ts";
 import { readRows, type Sequences } from "./read_rows.ts";
 import type { RowBatch, SequenceMatrix } from "./row_cursor.ts";
@@ -129,13 +129,13 @@ export async function buildIndex(
   const filters = filterEntries(options.filters);
   checkItems(items);
   signal?.throwIfAborted();
-  const pace = new Pace(options);
+  const progress = new Progress(options);
   const keepRows = reportOrdinals !== undefined || items !== undefined || filters.length > 0;
-  pace.passes = 2 + Number(keepRows) + filters.length + (items ? 5 : 0);
+  progress.passes = 2 + Number(keepRows) + filters.length + (items ? 5 : 0);
   const rows = await readRows(sequences, {
     ...options,
     keepRows,
-    pace,
+    progress,
     counted: (rows) => checkCounts(rows, filters, items),
   });
   if (rows.count === 0) {
@@ -146,14 +146,19 @@ export async function buildIndex(
     );
   }
   const ordinals = new Uint32Array(keepRows ? rows.count : 0);
-  const shape: IndexShape = await planIndex(rows, vocabSize, pace, keepRows ? ordinals : undefined);
+  const shape: IndexShape = await planIndex(
+    rows,
+    vocabSize,
+    progress,
+    keepRows ? ordinals : undefined,
+  );
   const { size } = shape;
   const plannedFilters = [];
   for (const [name, values] of filters) {
-    plannedFilters.push(await planFilter(name, values, ordinals, size, pace));
+    plannedFilters.push(await planFilter(name, values, ordinals, size, progress));
   }
   if (filters.length > 0) shape.filters = plannedFilters.map((filter) => filter.shape);
-  const plannedItems = items && await planItems(items, ordinals, size, pace);
+  const plannedItems = items && await planItems(items, ordinals, size, progress);
   if (plannedItems) shape.items = plannedItems.shape;
   if (tokenizer) {
     const { name, digest } = tokenizer;
@@ -161,12 +166,12 @@ export async function buildIndex(
   }
 
   const memory = await reserve(shape, wasm);
-  await writeIndex(rows, memory, pace);
+  await writeIndex(rows, memory, progress);
   const { heap, data, dataByteLength } = memory;
   const { sections } = planData(shape);
   const placed = { heap, data, header: { tensors: sections } };
   plannedFilters.forEach((filter, i) => writeFilter(filter, i, placed, size));
-  if (plannedItems) await writeItems(plannedItems, ordinals, size, placed, pace);
+  if (plannedItems) await writeItems(plannedItems, ordinals, size, placed, progress);
   const digests = await digestChunks(
     (offset, length) => heap.u8(data + offset, length),
     dataByteLength,

@@ -2,7 +2,7 @@
 import { LimitError } from "../errors.ts";
 import type { IndexShape } from "../index/format/header.ts";
 import { levelByteLength, type LevelShape, MAX_LENGTH, rowWords } from "../index/format/layout.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { RowCursor } from "./row_cursor.ts";
 
 /** Counts the distinct prefixes of sorted rows, level by level. */
@@ -63,13 +63,13 @@ class RowOrdinals {
   }
 
   /** @param ends sequences that end on each level. */
-  async finish(ends: readonly number[], pace: Pace): Promise<void> {
+  async finish(ends: readonly number[], progress: Progress): Promise<void> {
     const { numbers } = this;
     const lengths = this.#lengths;
     if (!lengths) return;
     const before = [0, 0];
     for (const count of ends) before.push(before.at(-1)! + count);
-    await pace.over("number", numbers.length, (from, to) => {
+    await progress.over("number", numbers.length, (from, to) => {
       for (let row = from; row < to; row++) numbers[row] += before[lengths[row]];
     });
   }
@@ -84,13 +84,13 @@ class RowOrdinals {
 export async function planIndex(
   rows: RowCursor,
   vocabSize: number,
-  pace: Pace,
+  progress: Progress,
   ordinals?: Uint32Array,
 ): Promise<IndexShape> {
   const counts = new Counts();
   const numbering = ordinals && new RowOrdinals(ordinals);
   rows.rewind();
-  await pace.over("plan", rows.count, (from, to) => {
+  await progress.over("plan", rows.count, (from, to) => {
     for (let i = from; i < to && rows.next(); i++) {
       counts.add(rows);
       numbering?.add(rows, counts.ends[rows.length - 1] - 1);
@@ -121,7 +121,7 @@ export async function planIndex(
       { expected: 2 ** 32 - 2, actual: size },
     );
   }
-  await numbering?.finish(levels.map((level) => level.ends), pace);
+  await numbering?.finish(levels.map((level) => level.ends), progress);
   return { size, vocabSize, levels };
 }
 

@@ -1,7 +1,7 @@
 /** Keeps long synchronous work polite: progress, abort, and a turn of the event loop now and then. */
 
 /** How the builder reports. */
-export interface PaceOptions {
+export interface ProgressOptions {
   signal?: AbortSignal;
   onProgress?: (done: number, total?: number) => void;
 }
@@ -11,15 +11,15 @@ const TURN_MS = 50;
 const ROWS_PER_TICK = 2 ** 16;
 
 /** One per build. Work is so many passes over the rows; progress is told as rows of the whole. */
-export class Pace {
+export class Progress {
   /** Passes over all rows, from here on; reading a stream is none. */
   passes = 1;
-  #options: PaceOptions;
+  #options: ProgressOptions;
   #lastTurn = performance.now();
   #finished = -1;
   #stage = "";
 
-  constructor(options: PaceOptions) {
+  constructor(options: ProgressOptions) {
     this.#options = options;
   }
 

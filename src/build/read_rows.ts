@@ -2,7 +2,7 @@
 import { BuildInputError, typeError } from "../errors.ts";
 import { MAX_LENGTH } from "../index/format/layout.ts";
 import { checkRows } from "./check_rows.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import {
   badToken,
   FrontCodedRows,
@@ -31,7 +31,7 @@ export interface ReadOptions {
   counted(rows: number): void;
   wasm?: WebAssembly.Module;
   signal?: AbortSignal;
-  pace: Pace;
+  progress: Progress;
 }
 
 /**
@@ -41,17 +41,17 @@ export interface ReadOptions {
  * @throws {TypeError} for what is no set of sequences at all.
  */
 export async function readRows(sequences: Sequences, options: ReadOptions): Promise<RowCursor> {
-  const { vocabSize, sorted = false, keepRows, counted, wasm, pace } = options;
+  const { vocabSize, sorted = false, keepRows, counted, wasm, progress } = options;
   if (typeof sequences !== "object" || sequences === null) throw notSequences(sequences);
   if (isMatrix(sequences)) {
     checkMatrix(sequences);
     if (sequences.rows === 0) return new MatrixCursor(sequences, vocabSize);
     counted(sequences.rows);
-    pace.passes += sorted ? 0 : 4;
+    progress.passes += sorted ? 0 : 4;
     if (sorted) return new MatrixCursor(sequences, vocabSize);
-    return await sortMatrix(sequences, { vocabSize, keepRows, wasm, pace });
+    return await sortMatrix(sequences, { vocabSize, keepRows, wasm, progress });
   }
-  pace.passes += sorted ? 0 : 2;
+  progress.passes += sorted ? 0 : 2;
   if (sorted) {
     const rows = await readSorted(sequences, options);
     if (rows.count > 0) counted(rows.count);
@@ -61,7 +61,7 @@ export async function readRows(sequences: Sequences, options: ReadOptions): Prom
   await forEachRow(sequences, options, (tokens, length) => heap.push(tokens, length));
   if (heap.count === 0) return new FrontCodedRows(1, 1);
   counted(heap.count);
-  return await heap.sort(keepRows, pace);
+  return await heap.sort(keepRows, progress);
 }
 
 async function readSorted(
@@ -137,7 +137,7 @@ function badNumber(row: number | undefined, what: string): BuildInputError {
  */
 async function forEachRow(
   sequences: Exclude<Sequences, SequenceMatrix>,
-  { vocabSize, sorted, signal, pace }: ReadOptions,
+  { vocabSize, sorted, signal, progress }: ReadOptions,
   visit: (tokens: Uint32Array, length: number, number?: number) => void,
 ): Promise<void> {
   const tokens = new Uint32Array(MAX_LENGTH);
@@ -187,18 +187,18 @@ async function forEachRow(
     for await (const sequence of untilAborted(sequences, signal)) {
       if (isBatch(sequence)) takeBatch(sequence);
       else take(sequence);
-      if (pace.isDue) await pace.tick("read", row);
+      if (progress.isDue) await progress.tick("read", row);
     }
   } else if (typeof sequences[Symbol.iterator] === "function") {
     for (const sequence of sequences) {
       take(sequence);
       // Looking at the clock costs about as much as a short row.
-      if (row % 16 === 0 && pace.isDue) await pace.tick("read", row);
+      if (row % 16 === 0 && progress.isDue) await progress.tick("read", row);
     }
   } else {
     throw notSequences(sequences);
   }
-  await pace.tick("read", row);
+  await progress.tick("read", row);
 }
 
 /** Rows as they come, or the reason of the signal as soon as it is aborted, whatever the source does. */

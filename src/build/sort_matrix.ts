@@ -1,7 +1,7 @@
 /** Sorts a matrix in WASM, by packed keys. */
 import { BuildInputError, LimitError } from "../errors.ts";
 import { WasmHeap } from "../wasm/heap.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import { badToken, type RowCursor, type SequenceMatrix } from "./row_cursor.ts";
 
 /** Rows go through WASM memory in chunks of about so many bytes. */
@@ -17,7 +17,7 @@ interface SortOptions {
   /** Whether to remember which input row a record came from. */
   keepRows: boolean;
   wasm?: WebAssembly.Module;
-  pace: Pace;
+  progress: Progress;
 }
 
 /**
@@ -28,7 +28,7 @@ interface SortOptions {
  */
 export async function sortMatrix(
   { data, rows, length }: SequenceMatrix,
-  { vocabSize, keepRows, wasm, pace }: SortOptions,
+  { vocabSize, keepRows, wasm, progress }: SortOptions,
 ): Promise<RowCursor> {
   const size = data.BYTES_PER_ELEMENT;
   const bytes = new Uint8Array(data.buffer, data.byteOffset, rows * length * size);
@@ -46,7 +46,7 @@ export async function sortMatrix(
         bytes.subarray(from, from + count * length * size),
       );
       visit(count, row);
-      await pace.tick(stage, row + count, rows);
+      await progress.tick(stage, row + count, rows);
     }
   };
 
@@ -110,7 +110,7 @@ export async function sortMatrix(
       } else {
         heap.exports.sortRecords(address, count, words, keyWords, key);
       }
-      await pace.tick("sort", count > PIECE_ROWS ? from : from + count, rows);
+      await progress.tick("sort", count > PIECE_ROWS ? from : from + count, rows);
     }
   }
   return new KeyCursor(heap.u32(records, rows * words), rows, words, layout);

@@ -1,6 +1,6 @@
 /** Sorts rows of mixed lengths in WASM: keys on a heap, records that point to them. */
 import { WasmHeap } from "../wasm/heap.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { RowCursor } from "./row_cursor.ts";
 import { codeBits, packRow } from "./row_keys.ts";
 import { BUCKET_BITS, BUCKETS, CHUNK_BYTES, toStarts } from "./sort_matrix.ts";
@@ -53,7 +53,7 @@ export class RowHeap {
   }
 
   /** Sorts all rows. */
-  async sort(keepRows: boolean, pace: Pace): Promise<RowCursor> {
+  async sort(keepRows: boolean, progress: Progress): Promise<RowCursor> {
     const heap = this.#heap;
     const recordWords = HEAP_RECORD_WORDS + (keepRows ? 1 : 0);
     const records = heap.allocate(this.count * recordWords * 4);
@@ -74,13 +74,13 @@ export class RowHeap {
         recordWords,
         row,
       ) >>> 0;
-      await pace.tick("deal", row + rows, this.count);
+      await progress.tick("deal", row + rows, this.count);
     }
     for (let bucket = 0; bucket < BUCKETS; bucket++) {
       const first = starts[bucket];
       const count = starts[bucket + 1] - first;
       heap.exports.sortHeap(records + first * recordWords * 4, count, recordWords, room);
-      await pace.tick("sort", starts[bucket + 1], this.count);
+      await progress.tick("sort", starts[bucket + 1], this.count);
     }
     return new HeapCursor(
       heap.u32(0, heap.memory.buffer.byteLength / 4),

@@ -1,6 +1,6 @@
 /** Second pass over the sorted rows: every level is appended to, in place, in its final form. */
 import { type LevelShape, planSections, rowWords, tokenBits } from "../index/format/layout.ts";
-import type { Pace } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { RowCursor } from "./row_cursor.ts";
 import { inputChanged } from "./sort_matrix.ts";
 import type { IndexMemory } from "../index/index_memory.ts";
@@ -89,7 +89,7 @@ class LevelWriter {
 export async function writeIndex(
   rows: RowCursor,
   { heap, shape, data }: IndexMemory,
-  pace: Pace,
+  progress: Progress,
 ): Promise<void> {
   const { sections } = planSections(shape.levels);
   const addresses = new Map(sections.map(({ name, offset }) => [name, data + offset]));
@@ -100,7 +100,7 @@ export async function writeIndex(
 
   let lastLength = 0;
   rows.rewind();
-  await pace.over("write", rows.count, (from, to) => {
+  await progress.over("write", rows.count, (from, to) => {
     for (let i = from; i < to && rows.next(); i++) {
       const { tokens, length, shared } = rows;
       if (shared === length && length === lastLength) continue;

@@ -1,6 +1,6 @@
 /** What each batch row of a search may come to: its filter, without what is excluded. */
 import { rangeError, typeError } from "../errors.ts";
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { checkOrdinal, filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
 import { FilterBits } from "../index/filter_bits.ts";
 import type { BeamSearchOptions } from "./types.ts";
@@ -31,12 +31,12 @@ export function batchFilters(
   batchSize: number,
 ): BatchFilters {
   if (!isFiltered(options)) return { rows: undefined, [Symbol.dispose]() {} };
-  const storage = storageOf(index);
+  const loaded = loadedIndexOf(index);
   const filters = perRow("filter", filterList(options.filter, batchSize), batchSize);
   const excluded = perRow("exclude", options.exclude ?? [], batchSize, true);
   // Anything but undefined counts, null included: what is meant as a filter must not be passed over.
   const bits = filters.map((filter) =>
-    filter === undefined ? undefined : filterBitsOf(filter, storage)
+    filter === undefined ? undefined : filterBitsOf(filter, loaded)
   );
   const ordinals = excluded.map((list) =>
     list === undefined ? undefined : excludedOrdinals(list, index.size)
@@ -52,7 +52,7 @@ export function batchFilters(
     const rows = bits.map((own, row) => {
       const gone = ordinals[row];
       if (!gone?.length) return own && keep(own.retain());
-      const base = own ?? (all ??= keep(FilterBits.all(storage)));
+      const base = own ?? (all ??= keep(FilterBits.all(loaded)));
       return keep(base.without(gone));
     });
     return { rows, [Symbol.dispose]: release };

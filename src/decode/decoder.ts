@@ -1,6 +1,6 @@
 /** Beam search over a kernel and a model. */
 import { BackendError, EspalierError, typeError } from "../errors.ts";
-import { ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
 import {
@@ -15,7 +15,7 @@ import { batchFilters, isFiltered } from "./batch_filters.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { levelsToCheck, searchShape } from "./options.ts";
 import { toResult } from "./result.ts";
-import { type Course, runGpuModel, runModel } from "./search_loop.ts";
+import { runGpuModel, runModel, type SearchControl } from "./search_loop.ts";
 import type { Backend, BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "./types.ts";
 
 /** How to make a decoder. */
@@ -102,18 +102,18 @@ export async function createDecoder(
       actual: backend,
     });
   }
-  const storage = storageOf(index);
+  const loaded = loadedIndexOf(index);
   if (backend === "wasm") return new SearchDecoder(index, "wasm", "asked for");
   try {
     if (options.device) {
-      const gpu = await openGpu(storage, options.device, false);
+      const gpu = await openGpu(loaded, options.device, false);
       return new SearchDecoder(index, backend, "the device that was passed", gpu);
     }
     const { adapter, reason } = await findAdapter(options);
-    checkFit(storage, adapter);
+    checkFit(loaded, adapter);
     // Under "auto" models on the CPU go to WASM, and others bring their device: none of our own is needed.
     if (backend === "auto") return new SearchDecoder(index, backend, reason);
-    const gpu = await openGpu(storage, await requestDevice(adapter), true);
+    const gpu = await openGpu(loaded, await requestDevice(adapter), true);
     return new SearchDecoder(index, backend, reason, gpu);
   } catch (error) {
     if (backend !== "auto" || !(error instanceof BackendError)) throw error;
@@ -138,7 +138,7 @@ class SearchDecoder implements Decoder {
     this.backend = backend === "wasm" ? "wasm" : "webgpu";
     this.reason = reason;
     try {
-      const wasm = new WasmKernel(storageOf(index));
+      const wasm = new WasmKernel(loadedIndexOf(index));
       this.#parts = { index, wasm, gpus: new Map(), opened: gpu ? [gpu] : [] };
     } catch (error) {
       gpu?.[Symbol.dispose](); // the index was disposed of in the meantime
@@ -166,39 +166,39 @@ class SearchDecoder implements Decoder {
     }
     const { signal } = options;
     signal?.throwIfAborted();
-    const { arrival } = storageOf(index);
+    const { loading } = loadedIndexOf(index);
     const needed = isFiltered(options)
       ? index.maxLength
-      : arrival.isComplete
+      : loading.isComplete
       ? 0
       : levelsToCheck(index, options.endToken);
     // Filters that are here already are taken in this very turn: they may be disposed of in the next.
-    if (arrival.levels < needed) await arrival.wait(needed, signal);
+    if (loading.levels < needed) await loading.wait(needed, signal);
     const checked = searchShape(index, options);
     using filters = batchFilters(index, options, checked.batchSize);
     const shape: SearchShape = { ...checked, filters: filters.rows };
     const { endToken, batchSize, beamSize } = shape;
-    const course: Course = {
+    const course: SearchControl = {
       steps: index.maxLength + (endToken === undefined ? 0 : 1),
       // No beam ends before the last step.
-      isFixed: endToken === undefined && index.levels.at(-1)!.ends === index.size,
+      hasFixedLength: endToken === undefined && index.levels.at(-1)!.ends === index.size,
       check: () => {
         signal?.throwIfAborted();
         this.#open();
       },
-      level(step) {
+      waitForLevel(step) {
         const levels = Math.min(step + 1, index.maxLength);
-        return levels > arrival.levels ? arrival.wait(levels, signal) : undefined;
+        return levels > loading.levels ? loading.wait(levels, signal) : undefined;
       },
     };
     const [beams, backend] = await this.#run(model, shape, course);
-    return toResult(storageOf(index), batchSize, beamSize, beams, backend);
+    return toResult(loadedIndexOf(index), batchSize, beamSize, beams, backend);
   }
 
   async #run(
     model: Model | GpuModel,
     shape: SearchShape,
-    course: Course,
+    course: SearchControl,
   ): Promise<[Beams, Backend]> {
     let cause: unknown = this.reason;
     if (this.backend === "webgpu" && (typeof model !== "function" || this.#forced)) {
@@ -239,7 +239,7 @@ class SearchDecoder implements Decoder {
     const { gpus, index } = this.#open();
     let pending = gpus.get(device);
     if (!pending) {
-      pending = openGpu(storageOf(index), device, false).then((gpu) => {
+      pending = openGpu(loadedIndexOf(index), device, false).then((gpu) => {
         if (this.#parts) this.#parts.opened.push(gpu);
         else gpu[Symbol.dispose]();
         return gpu;
@@ -274,7 +274,7 @@ class SearchDecoder implements Decoder {
         "Cannot search: the decoder has been disposed; make another with createDecoder",
       );
     }
-    storageOf(this.#parts.index);
+    loadedIndexOf(this.#parts.index);
     return this.#parts;
   }
 }

@@ -1,6 +1,6 @@
 /** Which GPU to search on, if any, and why. */
 import { BackendError, EspalierError } from "../errors.ts";
-import type { IndexStorage } from "../index/index_memory.ts";
+import type { LoadedIndex } from "../index/index_memory.ts";
 import { misfit, WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 
 /** What the caller says about the GPU. */
@@ -40,11 +40,11 @@ const FAILURES = ["out-of-memory", "search-too-large", "index-too-large", "devic
  * @throws {BackendError} saying why not.
  */
 export async function openGpu(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   device: GPUDevice,
   isOwned: boolean,
 ): Promise<OpenedGpu> {
-  await storage.arrival.wait(storage.shape.levels.length).catch((error) => {
+  await loaded.loading.wait(loaded.shape.levels.length).catch((error) => {
     if (isOwned) device.destroy();
     throw error;
   });
@@ -54,7 +54,7 @@ export async function openGpu(
   });
   let kernel: WebGpuKernel;
   try {
-    kernel = await WebGpuKernel.create(storage, device);
+    kernel = await WebGpuKernel.create(loaded, device);
     if (isLost) {
       kernel[Symbol.dispose]();
       throw new BackendError("device-lost", "Cannot search on WebGPU: the device is lost");
@@ -126,8 +126,8 @@ export async function findAdapter(
 }
 
 /** @throws {BackendError} if an index does not fit an adapter. */
-export function checkFit(storage: IndexStorage, adapter: GPUAdapter): void {
-  const why = misfit(storage, adapter.limits);
+export function checkFit(loaded: LoadedIndex, adapter: GPUAdapter): void {
+  const why = misfit(loaded, adapter.limits);
   if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
 }
 

@@ -1,8 +1,8 @@
 /** Checks what the caller of a search asks for. */
 import { rangeError, typeError } from "../errors.ts";
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { LEVEL_RECORD_BYTES, type LevelShape, MAX_VOCAB } from "../index/format/layout.ts";
-import type { IndexStorage } from "../index/index_memory.ts";
+import type { LoadedIndex } from "../index/index_memory.ts";
 import type { SearchShape } from "../kernels/kernel.ts";
 import type { BeamSearchOptions } from "./types.ts";
 
@@ -62,7 +62,7 @@ export function searchShape(index: ConstraintIndex, options: BeamSearchOptions):
   return {
     batchSize,
     beamSize,
-    rowWidth: vocabSize,
+    logitWidth: vocabSize,
     normalize,
     tokensPerBeam,
     endToken,
@@ -91,8 +91,8 @@ export function checkEndToken(index: ConstraintIndex, endToken: number): void {
   let checked = checkedEndTokens.get(index);
   if (!checked) checkedEndTokens.set(index, checked = new Set());
   if (checked.has(endToken)) return;
-  storageOf(index).arrival.require(levelsToCheck(index, endToken));
-  const level = findToken(storageOf(index), endToken);
+  loadedIndexOf(index).loading.require(levelsToCheck(index, endToken));
+  const level = findToken(loadedIndexOf(index), endToken);
   if (level !== undefined) {
     throw rangeError(
       `Cannot search: endToken ${endToken} occurs in stored sequences, at position ${level}; choose a token that does not`,
@@ -105,7 +105,7 @@ export function checkEndToken(index: ConstraintIndex, endToken: number): void {
 /** How many levels must be there before an end token can be checked: others say it in their header. */
 export function levelsToCheck(index: ConstraintIndex, endToken: number | undefined): number {
   if (endToken === undefined) return 0;
-  return storageOf(index).shape.levels.findLastIndex((level) => mayHold(level, endToken)) + 1;
+  return loadedIndexOf(index).shape.levels.findLastIndex((level) => mayHold(level, endToken)) + 1;
 }
 
 /** Whether a token lies in the range of a level's tokens; others occur in none of its sequences. */
@@ -114,7 +114,7 @@ export function mayHold({ tokenMin, tokenCount }: LevelShape, token: number): bo
 }
 
 /** First level on which a token occurs. */
-function findToken({ heap, shape, table }: IndexStorage, token: number): number | undefined {
+function findToken({ heap, shape, table }: LoadedIndex, token: number): number | undefined {
   const level = shape.levels.findIndex((level, d) =>
     mayHold(level, token) && heap.exports.hasToken(table + d * LEVEL_RECORD_BYTES, token)
   );

@@ -1,6 +1,6 @@
 /** From the beams that are left to what the caller gets. */
 import { LEVEL_RECORD_BYTES, NONE } from "../index/format/layout.ts";
-import { type IndexStorage, RESULT_BYTES } from "../index/index_memory.ts";
+import { type LoadedIndex, RESULT_BYTES } from "../index/index_memory.ts";
 import { BEAM_BITS } from "../kernels/constants.ts";
 import type { Beams } from "../kernels/kernel.ts";
 import type { Backend, BeamSearchResult } from "./types.ts";
@@ -10,7 +10,7 @@ import type { Backend, BeamSearchResult } from "./types.ts";
  * it can come out, and no history needs to be kept. About 0.1 µs per token.
  */
 export function toResult(
-  { heap, table, scratch, shape }: IndexStorage,
+  { heap, table, scratch, shape }: LoadedIndex,
   batchSize: number,
   beamSize: number,
   { scores, edges, lengths, status }: Beams,

@@ -5,15 +5,15 @@ import type { WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 import type { GpuModel, Model, ModelInput } from "./types.ts";
 
 /** How long a search goes on. */
-export interface Course {
+export interface SearchControl {
   /** Steps at most. */
   steps: number;
   /** Whether it takes exactly so many: no beam ends before. */
-  isFixed: boolean;
+  hasFixedLength: boolean;
   /** Throws if the search must not go on: aborted, disposed of. Called after every wait. */
   check(): void;
   /** Waits until the index has the level of a step; undefined if it is there. */
-  level(step: number): Promise<void> | undefined;
+  waitForLevel(step: number): Promise<void> | undefined;
 }
 
 /** Steps between two looks at whether a beam lives, where sequences differ in length: each costs a readback. */
@@ -28,20 +28,20 @@ export async function runModel(
   kernel: Kernel,
   shape: SearchShape,
   model: Model,
-  { steps, isFixed, check, level }: Course,
+  { steps, hasFixedLength, check, waitForLevel }: SearchControl,
 ): Promise<Beams> {
-  const { batchSize, beamSize, rowWidth } = shape;
+  const { batchSize, beamSize, logitWidth } = shape;
   using search = kernel.begin(shape);
   let isOver = false;
   using _ = { [Symbol.dispose]: () => isOver = true };
-  while (search.step < steps && (isFixed || search.isLive)) {
+  while (search.step < steps && (hasFixedLength || search.isLive)) {
     const step = search.step;
     const input: ModelInput = {
       step,
       rows: search.rows,
       batchSize,
       beamSize,
-      vocabSize: rowWidth,
+      vocabSize: logitWidth,
       tokens: search.tokens(),
       parents: search.parents(),
       get out() {
@@ -53,7 +53,7 @@ export async function runModel(
     const answer = model(input);
     const logits = isPromise(answer) ? await answer : answer;
     check();
-    const arriving = level(step);
+    const arriving = waitForLevel(step);
     if (arriving) {
       await arriving;
       check();
@@ -77,7 +77,7 @@ export async function runGpuModel(
   kernel: WebGpuKernel,
   shape: SearchShape,
   model: GpuModel,
-  { steps, isFixed, check }: Course,
+  { steps, hasFixedLength, check }: SearchControl,
 ): Promise<Beams> {
   const { batchSize, beamSize } = shape;
   using search = kernel.begin(shape);
@@ -93,7 +93,7 @@ export async function runGpuModel(
     check();
     search.advanceOnGpu(logits);
     const left = steps - search.step;
-    if (!isFixed && search.step % STEPS_PER_LOOK === 0 && left >= STEPS_PER_LOOK) {
+    if (!hasFixedLength && search.step % STEPS_PER_LOOK === 0 && left >= STEPS_PER_LOOK) {
       if (!await search.stillLives()) break;
       check();
     }

@@ -19,7 +19,7 @@ interface Place {
  * timer: a Worker must not wait for what another request does, and is stopped at times without an end. Who was stopped
  * loses its place when its time is over.
  */
-export class Gate {
+export class AdmissionQueue {
   readonly #limits: Limits;
   readonly #now: () => number;
   readonly #running = new Set<Place>();

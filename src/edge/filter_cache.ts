@@ -1,5 +1,5 @@
 /** Filters of requests: named filters of the index combined, compiled once and kept for a while. */
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { evaluate, type FilterExpression } from "../index/filter_expression.ts";
 import { filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
 import { namedFilterBits } from "../index/named_filters.ts";
@@ -47,14 +47,14 @@ export class FilterCache implements Disposable {
     most: number,
     checkTime: () => void,
   ): (ItemFilter | undefined)[] {
-    const storage = storageOf(this.#index);
+    const loaded = loadedIndexOf(this.#index);
     const distinct = new Set<ItemFilter>();
     let bytes = 0;
     return rows.map(({ filter, field }) => {
       if (filter === undefined) return undefined;
       checkTime();
       const compiled = this.get(filter, field);
-      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, storage).byteLength;
+      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, loaded).byteLength;
       distinct.add(compiled);
       if (bytes <= most) return compiled;
       throw new Refusal(
@@ -68,10 +68,10 @@ export class FilterCache implements Disposable {
 
   /** Gives back the oldest, until the rest fit the room. */
   trim(): void {
-    const storage = storageOf(this.#index);
+    const loaded = loadedIndexOf(this.#index);
     let left = this.#room;
     for (const [key, filter] of [...this.#filters].reverse()) {
-      left -= filterBitsOf(filter, storage).byteLength;
+      left -= filterBitsOf(filter, loaded).byteLength;
       if (left >= 0) continue;
       this.#filters.delete(key);
       filter[Symbol.dispose]();
@@ -85,7 +85,7 @@ export class FilterCache implements Disposable {
 
   #bitsOf(name: string, field: string): Uint8Array<ArrayBuffer> {
     const { filterNames } = this.#index;
-    if (filterNames.includes(name)) return namedFilterBits(storageOf(this.#index), name);
+    if (filterNames.includes(name)) return namedFilterBits(loadedIndexOf(this.#index), name);
     throw new Refusal(422, "unknown-filter", "The index has no filter of this name", {
       field,
       expected: filterNames,

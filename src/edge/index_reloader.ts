@@ -4,12 +4,18 @@ import { checkMetadata, decodeShape } from "../index/format/header.ts";
 import { SpareMemory } from "../index/spare_memory.ts";
 import { sleep } from "../storage/abort.ts";
 import { loadHeader } from "../storage/load/load.ts";
-import { checkBeforehand, checkFit, Generation, inAnyRequest, type Lease } from "./served_index.ts";
+import {
+  checkBeforehand,
+  checkFit,
+  inAnyRequest,
+  type Lease,
+  ServedIndex,
+} from "./served_index.ts";
 import type { LoadResult } from "./metrics.ts";
 import type { Settings } from "./options.ts";
 import { busy } from "./problem.ts";
 import { verifyStream } from "./verify_stream.ts";
-import { Work } from "./load_task.ts";
+import { LoadTask } from "./load_task.ts";
 
 /** How often those who wait for an index look, milliseconds. */
 const POLL_MS = 5;
@@ -38,17 +44,17 @@ export type Background = (promise: Promise<unknown>) => void;
 /**
  * An index that requests lease. What is being done about it is plain state: who does it is one request, and the others
  * look at that state with timers of their own, because a Worker must not wait for what another request does. Where it
- * does not change for a while, another request begins anew (see {@linkcode Work}). No promise is kept.
+ * does not change for a while, another request begins anew (see {@linkcode LoadTask}). No promise is kept.
  */
 export class LeasedIndex {
   readonly #settings: Settings;
   readonly #loaded: (result: LoadResult) => void;
-  #current: Generation | undefined;
+  #current: ServedIndex | undefined;
   #checkedAt = 0;
-  readonly #retired = new Set<Generation>();
+  readonly #retired = new Set<ServedIndex>();
   /** Memory of an index that has gone before its successor came, for that. */
   readonly #spare = new SpareMemory();
-  #work: Work | undefined;
+  #task: LoadTask | undefined;
   #failure: LoadFailure | undefined;
   /** Failures ever. */
   #failures = 0;
@@ -62,7 +68,7 @@ export class LeasedIndex {
   }
 
   /** What is served, if anything. */
-  get current(): Generation | undefined {
+  get current(): ServedIndex | undefined {
     return this.#current;
   }
 
@@ -97,8 +103,8 @@ export class LeasedIndex {
           actual: this.#failure?.code,
         });
       }
-      if (!this.#work || this.#isAbandoned(this.#work)) {
-        const loading = this.#begin((work) => this.#replace(work), background);
+      if (!this.#task || this.#isAbandoned(this.#task)) {
+        const loading = this.#begin((task) => this.#replace(task), background);
         background(loading);
         own = loading.then(() => own = undefined);
       }
@@ -116,35 +122,35 @@ export class LeasedIndex {
       ? now() >= this.#failure.nextAt
       : !this.#current || now() - this.#checkedAt >= revalidateAfterMs;
     if (this.#isClosed || !isDue) return;
-    if (this.#work && !this.#isAbandoned(this.#work)) return;
-    const task = (work: Work) => this.#current ? this.#check(work) : this.#replace(work);
-    background(this.#begin(task, background));
+    if (this.#task && !this.#isAbandoned(this.#task)) return;
+    const run = (task: LoadTask) => this.#current ? this.#check(task) : this.#replace(task);
+    background(this.#begin(run, background));
   }
 
   /** Serves no more, and gives the memory back when the last request has ended. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const work = this.#work;
-    this.#work = undefined;
-    if (work) inAnyRequest(() => work.stop.abort(closed()));
+    const task = this.#task;
+    this.#task = undefined;
+    if (task) inAnyRequest(() => task.stop.abort(closed()));
     this.#retire();
     while (!this.#collect()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     this.#spare.clear();
   }
 
   /** Does something about the index. The promise settles with it and never rejects. */
-  async #begin(task: (work: Work) => Promise<void>, background: Background): Promise<void> {
-    const work = this.#work = new Work(this.#settings.now, background, this.#changes);
+  async #begin(run: (task: LoadTask) => Promise<void>, background: Background): Promise<void> {
+    const task = this.#task = new LoadTask(this.#settings.now, background, this.#changes);
     try {
-      await task(work);
+      await run(task);
     } catch (error) {
-      if (this.#work === work) this.#fail(error, work);
+      if (this.#task === task) this.#fail(error, task);
     } finally {
-      if (this.#work === work) this.#work = undefined;
+      if (this.#task === task) this.#task = undefined;
     }
   }
 
-  #fail(error: unknown, { digest }: Work): void {
+  #fail(error: unknown, { digest }: LoadTask): void {
     const { now, onError } = this.#settings;
     const attempts = (this.#failure?.attempts ?? 0) + 1;
     const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), LONGEST_PAUSE_MS);
@@ -156,67 +162,67 @@ export class LeasedIndex {
   }
 
   /** Looks at the header, and gets the new index if there is one. */
-  async #check(work: Work): Promise<void> {
+  async #check(task: LoadTask): Promise<void> {
     const { open = {}, source } = this.#settings;
     const { index } = this.#current!;
     const { wasm: _, verify, ...transfer } = open;
     const { header } = await loadHeader(await source(), {
       ...transfer,
       onProgress: undefined,
-      signal: work.stop.signal,
+      signal: task.stop.signal,
       digests: verify !== false,
       checkMetadata,
     });
-    this.#claim(work);
+    this.#claim(task);
     if (header.digest === index.digest) return this.#found("unchanged");
-    work.digest = header.digest;
+    task.digest = header.digest;
     checkFit(decodeShape(header).vocabSize, this.#settings);
     const byteLength = header.bytes.length + header.dataByteLength;
     this.#collect();
     const held = [this.#current!, ...this.#retired].reduce((sum, one) => sum + one.heldBytes, 0);
     if (held + byteLength + ROOM_BYTES <= this.#settings.memoryBytes) {
-      const next = await this.#open(work);
+      const next = await this.#open(task);
       this.#retire();
       return this.#install(next);
     }
     checkBeforehand(decodeShape(header).levels, this.#settings);
     await verifyStream(await source(), {
       ...transfer,
-      signal: work.stop.signal,
-      onProgress: (bytes) => this.#advance(work, bytes),
+      signal: task.stop.signal,
+      onProgress: (bytes) => this.#advance(task, bytes),
     });
-    await this.#replace(work);
+    await this.#replace(task);
   }
 
   /** Loads the index when the one before, if any, has gone. */
-  async #replace(work: Work): Promise<void> {
-    this.#claim(work);
+  async #replace(task: LoadTask): Promise<void> {
+    this.#claim(task);
     this.#retire();
-    work.changes = this.#changes;
+    task.changes = this.#changes;
     while (!this.#collect()) {
-      await sleep(POLL_MS, work.stop.signal);
-      this.#advance(work, work.bytes);
+      await sleep(POLL_MS, task.stop.signal);
+      this.#advance(task, task.bytes);
     }
-    this.#install(await this.#open(work));
+    this.#install(await this.#open(task));
   }
 
-  async #open(work: Work): Promise<Generation> {
+  async #open(task: LoadTask): Promise<ServedIndex> {
     const { open, source } = this.#settings;
     const from = await source();
     const index = await this.#spare.open(from, {
       ...open,
       progressive: false,
-      signal: work.stop.signal,
+      signal: task.stop.signal,
       onProgress: (bytes, total) => {
-        this.#advance(work, bytes);
+        this.#advance(task, bytes);
         open?.onProgress?.(bytes, total);
       },
-    }, () => this.#work === work);
+    }, () => this.#task === task);
     // With a cache: its copy is still being made.
-    work.background(index.ready.catch(() => {}));
-    const next = await Generation.of(index, this.#settings);
+    task.background(index.ready.catch(() => {}));
+    const next = await ServedIndex.of(index, this.#settings);
     try {
-      this.#claim(work);
+      this.#claim(task);
     } catch (error) {
       next.retire();
       throw error;
@@ -224,7 +230,7 @@ export class LeasedIndex {
     return next;
   }
 
-  #install(next: Generation): void {
+  #install(next: ServedIndex): void {
     this.#current = next;
     this.#spare.clear();
     this.#changes++;
@@ -256,14 +262,14 @@ export class LeasedIndex {
     return this.#retired.size === 0;
   }
 
-  #advance(work: Work, bytes: number): void {
-    this.#claim(work);
-    work.advance(bytes);
+  #advance(task: LoadTask, bytes: number): void {
+    this.#claim(task);
+    task.advance(bytes);
   }
 
   /** Whether a piece of work has stood still for so long that its request may have been stopped. */
-  #isAbandoned(work: Work): boolean {
-    return work.isIdleFor(this.#settings.takeOverMs);
+  #isAbandoned(task: LoadTask): boolean {
+    return task.isIdleFor(this.#settings.takeOverMs);
   }
 
   /**
@@ -272,11 +278,11 @@ export class LeasedIndex {
    *
    * @throws if the other does.
    */
-  #claim(work: Work): void {
-    if (this.#work === work) return;
-    const isLate = this.#changes !== work.changes || (this.#work?.bytes ?? 0) > 0;
+  #claim(task: LoadTask): void {
+    if (this.#task === task) return;
+    const isLate = this.#changes !== task.changes || (this.#task?.bytes ?? 0) > 0;
     if (this.#isClosed || isLate) throw superseded();
-    this.#work = work;
+    this.#task = task;
   }
 }
 

@@ -5,7 +5,7 @@ const LOOKS = 10;
 const BETWEEN_LOOKS_MS = 4;
 
 /** A load or a look at the index. */
-export class Work {
+export class LoadTask {
   /** Ends it. Only for its own request, and for the end of all. */
   readonly stop = new AbortController();
   readonly background: (promise: Promise<unknown>) => void;

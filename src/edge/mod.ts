@@ -7,9 +7,9 @@
 import { orAborted } from "../storage/abort.ts";
 import { Auth } from "./auth.ts";
 import { corsHeaders, type CorsOptions, isPreflight, preflight } from "./cors.ts";
-import type { Exchange, Route, Server } from "./request_context.ts";
+import type { RequestContext, Route, Server } from "./request_context.ts";
 import type { FilterExpression } from "../index/filter_expression.ts";
-import { Gate } from "./admission.ts";
+import { AdmissionQueue } from "./admission.ts";
 import { Metrics } from "./metrics.ts";
 import {
   DEFAULT_LIMITS,
@@ -105,28 +105,28 @@ export function createHandler(options: HandlerOptions): Handler {
   const { limits, now, cors, bearerTokens, onError, log } = settings;
   const metrics = new Metrics();
   const index = new LeasedIndex(settings, (result) => metrics.load(result));
-  const gate = new Gate(limits, now);
-  const server: Server = { settings, schemas: requestSchemas(limits), index, gate, metrics };
+  const admission = new AdmissionQueue(limits, now);
+  const server: Server = { settings, schemas: requestSchemas(limits), index, admission, metrics };
   const auth = bearerTokens && new Auth(bearerTokens);
 
-  async function answer(route: Route | undefined, exchange: Exchange): Promise<Response> {
-    const { request, signal } = exchange;
+  async function answer(route: Route | undefined, context: RequestContext): Promise<Response> {
+    const { request, signal } = context;
     try {
       if (!route) throw new Refusal(404, "no-such-route", "There is nothing at this path");
       const methods = route.method === "GET" ? "GET, HEAD" : route.method;
       if (cors && isPreflight(request)) return preflight(request, cors, methods);
       if (!methods.split(", ").includes(request.method)) throw wrongMethod(request.method, methods);
       if (auth && !route.isOpen?.(settings)) await auth.check(request);
-      return await orAborted(Promise.resolve(route.answer(server, exchange)), signal);
+      return await orAborted(Promise.resolve(route.answer(server, context)), signal);
     } catch (error) {
-      if (!(error instanceof Refusal)) onError(error, exchange.during);
+      if (!(error instanceof Refusal)) onError(error, context.during);
       return problemResponse(refusalOf(error));
     }
   }
 
   async function handle(
     request: Request,
-    context?: unknown,
+    platformContext?: unknown,
     workerContext?: unknown,
   ): Promise<Response> {
     const start = now();
@@ -136,19 +136,19 @@ export function createHandler(options: HandlerOptions): Handler {
     const trace = new Trace(now);
     // Deno has a word to say about whoever looks at the signal: where there is no work to stop, nobody does.
     const client = ROUTES[name]?.method === "POST" ? request.signal : undefined;
-    using end = endOf(client, limits.deadlineMs, () => exchange.isReading === true);
-    const exchange: Exchange = {
+    using end = endOf(client, limits.deadlineMs, () => context.isReading === true);
+    const context: RequestContext = {
       request,
       signal: end.signal,
       trace,
-      background: backgroundOf(context, workerContext),
+      background: backgroundOf(platformContext, workerContext),
       checkTime() {
         // As the timer counts, whatever `now` says.
         if (performance.now() - began >= limits.deadlineMs) throw tooLate(limits.deadlineMs);
       },
       during: "answering",
     };
-    let response = await trace.whole(name, () => answer(ROUTES[name], exchange));
+    let response = await trace.whole(name, () => answer(ROUTES[name], context));
     if (request.method === "HEAD") response = new Response(null, response);
     const timing = trace.header();
     if (timing) response.headers.set("server-timing", timing);
@@ -160,7 +160,7 @@ export function createHandler(options: HandlerOptions): Handler {
     const durationMs = now() - start;
     const { status } = response;
     metrics.request(name, status, durationMs);
-    log?.({ method: request.method, route: name, status, durationMs, index: exchange.digest });
+    log?.({ method: request.method, route: name, status, durationMs, index: context.digest });
     return response;
   }
 

@@ -1,7 +1,7 @@
 /** One request on its way through the handler, as routes see it. */
 import { parseJson, readBody } from "./body.ts";
 import { type FilterExpression, termsOf } from "../index/filter_expression.ts";
-import type { Gate } from "./admission.ts";
+import type { AdmissionQueue } from "./admission.ts";
 import type { Lease } from "./served_index.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Settings } from "./options.ts";
@@ -15,14 +15,14 @@ export interface Server {
   settings: Settings;
   schemas: RequestSchemas;
   index: LeasedIndex;
-  gate: Gate;
+  admission: AdmissionQueue;
   metrics: Metrics;
   /** The OpenAPI document, once it has been asked for. */
   openapi?: string;
 }
 
 /** A request. */
-export interface Exchange {
+export interface RequestContext {
   request: Request;
   /** Nobody wants the answer any more: the client has gone, or it is too late. */
   signal: AbortSignal;
@@ -43,7 +43,7 @@ export interface Route {
   method: "GET" | "POST";
   /** Whether it is answered without a token. */
   isOpen?: (settings: Settings) => boolean;
-  answer: (server: Server, exchange: Exchange) => Response | Promise<Response>;
+  answer: (server: Server, context: RequestContext) => Response | Promise<Response>;
 }
 
 /** A JSON answer. */
@@ -57,18 +57,18 @@ export function json(body: unknown, status = 200): Response {
 /** The body of a request. @throws {Refusal} if it does not fit the schema. */
 export async function bodyOf<S extends Schema>(
   schema: S,
-  { settings: { limits }, gate }: Server,
-  exchange: Exchange,
+  { settings: { limits }, admission }: Server,
+  context: RequestContext,
 ): Promise<OutputOf<S>> {
-  gate.check();
-  exchange.isReading = true;
-  const bytes = await exchange.trace.phase(
+  admission.check();
+  context.isReading = true;
+  const bytes = await context.trace.phase(
     "body",
-    () => readBody(exchange.request, limits.bodyBytes, exchange.signal),
+    () => readBody(context.request, limits.bodyBytes, context.signal),
   );
-  exchange.isReading = false;
-  const body = await exchange.trace.phase("parse", () => validated(schema, parseJson(bytes)));
-  exchange.checkTime();
+  context.isReading = false;
+  const body = await context.trace.phase("parse", () => validated(schema, parseJson(bytes)));
+  context.checkTime();
   return body;
 }
 
@@ -77,15 +77,15 @@ export async function bodyOf<S extends Schema>(
  * after the request: models need not heed the signal.
  */
 export async function onIndex<T>(
-  { gate, index, settings }: Server,
-  exchange: Exchange,
+  { admission, index, settings }: Server,
+  context: RequestContext,
   run: (lease: Lease) => T | Promise<T>,
 ): Promise<T> {
-  const { trace, signal, background } = exchange;
-  using _ = await trace.phase("queue", () => gate.enter(signal));
+  const { trace, signal, background } = context;
+  using _ = await trace.phase("queue", () => admission.enter(signal));
   const until = settings.now() + 2 * settings.limits.deadlineMs;
   using lease = await trace.phase("index", () => index.acquire(until, signal, background));
-  exchange.digest = lease.index.digest;
+  context.digest = lease.index.digest;
   trace.note("index", lease.index.digest);
   return await run(lease);
 }

@@ -2,7 +2,7 @@
 import { createDecoder, type Decoder } from "../decode/decoder.ts";
 import { checkEndToken, mayHold } from "../decode/options.ts";
 import { type ErrorFacts, EspalierError } from "../errors.ts";
-import { type ConstraintIndex, storageOf } from "../index/constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import type { LevelShape } from "../index/format/layout.ts";
 import { SpareMemory } from "../index/spare_memory.ts";
 import { FilterCache } from "./filter_cache.ts";
@@ -16,7 +16,7 @@ export interface Lease extends Disposable {
 }
 
 /** An index that is served. When it is retired, it is disposed of with the last request that uses it. */
-export class Generation {
+export class ServedIndex {
   readonly index: ConstraintIndex;
   readonly decoder: Decoder;
   /** Why the decoder searches where it does. */
@@ -37,7 +37,7 @@ export class Generation {
    *
    * @throws {EspalierError} with code `"model-misfit"` if the model does not fit it. @throws {BackendError} if the backend asked for cannot run.
    */
-  static async of(index: ConstraintIndex, settings: Settings): Promise<Generation> {
+  static async of(index: ConstraintIndex, settings: Settings): Promise<ServedIndex> {
     try {
       checkFit(index.vocabSize, settings);
       const endToken = settings.search?.endToken;
@@ -46,7 +46,7 @@ export class Generation {
       const options = settings.model ? settings.decoder : { backend: "wasm" as const };
       const decoder = await createDecoder(index, options);
       const reason = settings.model ? decoder.reason : "there is no model, only masks";
-      return new Generation(index, decoder, reason, settings);
+      return new ServedIndex(index, decoder, reason, settings);
     } catch (error) {
       index[Symbol.dispose]();
       throw error;
@@ -69,7 +69,7 @@ export class Generation {
 
   /** Bytes that it holds: the index, compiled filters, workspaces. */
   get heldBytes(): number {
-    return this.#isDisposed ? 0 : storageOf(this.index).heap.memory.buffer.byteLength;
+    return this.#isDisposed ? 0 : loadedIndexOf(this.index).heap.memory.buffer.byteLength;
   }
 
   /** Whether no request uses it. Those that were stopped without an end are given up after their time. */

@@ -5,7 +5,7 @@ import type { TransferOptions } from "../storage/load/options.ts";
 import { streamFile } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
 import { compiledModule } from "../wasm/kernels.ts";
-import { Arrival } from "./arrival.ts";
+import { LevelLoading } from "./level_loading.ts";
 import { type AllowedItems, filterBitsOf, type ItemFilter, makeFilter } from "./item_filter.ts";
 import {
   checkMetadata,
@@ -24,7 +24,7 @@ import {
   type Starts,
   tokenBits,
 } from "./format/layout.ts";
-import { type IndexMemory, type IndexStorage, reserve, RESULT_BYTES } from "./index_memory.ts";
+import { type IndexMemory, type LoadedIndex, reserve, RESULT_BYTES } from "./index_memory.ts";
 import { verifyStructure } from "./verify.ts";
 
 /** One level of an index: all allowed prefixes of one length. */
@@ -69,8 +69,8 @@ export interface OpenOptions extends TransferOptions {
   progressive?: boolean;
 }
 
-let construct: (storage: IndexStorage, stop?: AbortController) => ConstraintIndex;
-let access: (index: ConstraintIndex) => IndexStorage;
+let construct: (loaded: LoadedIndex, stop?: AbortController) => ConstraintIndex;
+let access: (index: ConstraintIndex) => LoadedIndex;
 let walk: (index: ConstraintIndex, prefix: ArrayLike<number>) => Place | undefined;
 let release: (index: ConstraintIndex) => IndexMemory | undefined;
 
@@ -121,30 +121,30 @@ export class ConstraintIndex implements Disposable {
    * SHA-256, hex.
    */
   readonly tokenizer: { readonly name: string; readonly digest?: string } | undefined;
-  #storage: IndexStorage | undefined;
+  #loaded: LoadedIndex | undefined;
   /** Ends the loading. */
   #stop: AbortController | undefined;
 
   static {
-    construct = (storage, stop) => new ConstraintIndex(storage, stop);
+    construct = (loaded, stop) => new ConstraintIndex(loaded, stop);
     access = (index) => index.#open();
     walk = (index, prefix) => index.#walk(prefix);
     release = (index) => {
       // While it loads, or is copied for a cache, somebody reads or writes.
-      const memory = index.#stop ? undefined : index.#storage;
+      const memory = index.#stop ? undefined : index.#loaded;
       index[Symbol.dispose]();
       return memory;
     };
   }
 
-  private constructor(storage: IndexStorage, stop?: AbortController) {
-    const { shape, header, arrival } = storage;
-    this.#storage = storage;
+  private constructor(loaded: LoadedIndex, stop?: AbortController) {
+    const { shape, header, loading } = loaded;
+    this.#loaded = loaded;
     this.#stop = stop;
-    this.ready = arrival.over;
+    this.ready = loading.over;
     // In Workers a request may not touch what belongs to another, as the loading does.
     const forget = () => this.#stop = undefined;
-    arrival.over.then(forget, forget);
+    loading.over.then(forget, forget);
     this.size = shape.size;
     this.vocabSize = shape.vocabSize;
     this.maxLength = shape.levels.length;
@@ -187,8 +187,8 @@ export class ConstraintIndex implements Disposable {
 
   /** Header and data in a new array: a second copy. `toStream` is cheaper. */
   toBytes(): Uint8Array<ArrayBuffer> {
-    const { header, heap, data, arrival } = this.#open();
-    arrival.requireAll("all bytes");
+    const { header, heap, data, loading } = this.#open();
+    loading.requireAll("all bytes");
     const bytes = new Uint8Array(this.byteLength);
     bytes.set(header.bytes);
     bytes.set(heap.u8(data, header.dataByteLength), header.bytes.length);
@@ -197,8 +197,8 @@ export class ConstraintIndex implements Disposable {
 
   /** Header and data in chunks of at most 1 MiB, each copied when it is asked for. */
   toStream(): ReadableStream<Uint8Array<ArrayBuffer>> {
-    const { header, arrival } = this.#open();
-    arrival.requireAll("all bytes");
+    const { header, loading } = this.#open();
+    loading.requireAll("all bytes");
     return streamFile(header, (offset, length) => {
       const { heap, data } = this.#open();
       return heap.u8(data + offset, length);
@@ -225,9 +225,9 @@ export class ConstraintIndex implements Disposable {
    * @throws {RangeError} if the ordinal is not an integer in [0, size).
    */
   sequenceAt(ordinal: number): Uint32Array<ArrayBuffer> {
-    const { heap, table, scratch, arrival } = this.#open();
+    const { heap, table, scratch, loading } = this.#open();
     this.#checkOrdinal(ordinal);
-    arrival.require(this.maxLength);
+    loading.require(this.maxLength);
     const out = scratch + RESULT_BYTES;
     const length = heap.exports.spell(table, this.maxLength, ordinal, out);
     return heap.u32(out, length).slice();
@@ -251,9 +251,9 @@ export class ConstraintIndex implements Disposable {
    * ```
    */
   itemsAt(ordinal: number, most = Infinity): bigint[] | string[] {
-    const storage = this.#open();
+    const loaded = this.#open();
     this.#checkOrdinal(ordinal);
-    return itemsAt(storage, ordinal, most);
+    return itemsAt(loaded, ordinal, most);
   }
 
   /**
@@ -265,8 +265,8 @@ export class ConstraintIndex implements Disposable {
     const bits = filter === undefined ? undefined : filterBitsOf(filter, this.#open());
     const node = this.#walk(prefix);
     if (!node || node.state === NONE || prefix.length >= this.maxLength) return new Uint32Array();
-    const { heap, table, scratch, arrival } = this.#open();
-    arrival.require(prefix.length + 1);
+    const { heap, table, scratch, loading } = this.#open();
+    loading.require(prefix.length + 1);
     const level = table + prefix.length * LEVEL_RECORD_BYTES;
     const out = scratch + RESULT_BYTES;
     const allowed = bits ? bits.address + bits.edges[prefix.length] : 0;
@@ -297,9 +297,9 @@ export class ConstraintIndex implements Disposable {
    * @throws {EspalierError} with code `"unknown-filter"`; `"not-loaded"` before `ready`.
    */
   filter(allowed: AllowedItems): ItemFilter {
-    const storage = this.#open();
-    storage.arrival.require(this.maxLength);
-    return makeFilter(storage, allowed);
+    const loaded = this.#open();
+    loaded.loading.require(this.maxLength);
+    return makeFilter(loaded, allowed);
   }
 
   /**
@@ -325,7 +325,7 @@ export class ConstraintIndex implements Disposable {
 
   /** Gives the memory back, and ends the loading. Later use throws an `EspalierError` with code `"disposed"`. */
   [Symbol.dispose](): void {
-    this.#storage = undefined;
+    this.#loaded = undefined;
     this.#stop?.abort(disposed());
   }
 
@@ -338,7 +338,7 @@ export class ConstraintIndex implements Disposable {
   }
 
   #walk(tokens: ArrayLike<number>): Place | undefined {
-    const { heap, table, scratch, arrival } = this.#open();
+    const { heap, table, scratch, loading } = this.#open();
     const length = tokens?.length;
     if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
     const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
@@ -347,15 +347,15 @@ export class ConstraintIndex implements Disposable {
       if (!(Number.isInteger(token) && token >= 0 && token < this.vocabSize)) return undefined;
       words[RESULT_BYTES / 4 + i] = token;
     }
-    arrival.require(length);
+    loading.require(length);
     const start = scratch + RESULT_BYTES;
     if (!heap.exports.walk(table, this.maxLength, start, length, scratch)) return undefined;
     return { edge: words[0], state: words[1], ordinal: words[2] };
   }
 
-  #open(): IndexStorage {
-    if (!this.#storage) throw disposed();
-    return this.#storage;
+  #open(): LoadedIndex {
+    if (!this.#loaded) throw disposed();
+    return this.#loaded;
   }
 }
 
@@ -377,17 +377,17 @@ export async function openIn(
   const compiling = wasm ? Promise.resolve(wasm) : compiledModule();
   compiling.catch(() => {}); // awaited below
   const early = Promise.withResolvers<ConstraintIndex>();
-  let storage: IndexStorage | undefined;
+  let loaded: LoadedIndex | undefined;
   let index: ConstraintIndex | undefined;
   let ends: number[];
   const arrived = (length: number) => {
-    const { arrival } = storage!;
-    let { levels } = arrival;
+    const { loading } = loaded!;
+    let { levels } = loading;
     while (ends[levels] <= length) levels++;
-    if (levels === arrival.levels) return;
-    if (verify) verifyStructure(storage!, arrival.levels, levels);
-    arrival.reached(levels);
-    if (progressive) early.resolve(index ??= construct(storage!, stop));
+    if (levels === loading.levels) return;
+    if (verify) verifyStructure(loaded!, loading.levels, levels);
+    loading.reached(levels);
+    if (progressive) early.resolve(index ??= construct(loaded!, stop));
   };
   const loading = load(source, {
     ...transfer,
@@ -396,22 +396,22 @@ export async function openIn(
     checkMetadata,
     canRestart: () => !index,
     prepare: async (header) => {
-      const memory = await reserve(decodeShape(header), await compiling, storage ?? previous);
+      const memory = await reserve(decodeShape(header), await compiling, loaded ?? previous);
       const { heap, data, shape } = memory;
-      const arrival = new Arrival(partCount(shape));
-      storage = { ...memory, header, arrival };
+      const loading = new LevelLoading(partCount(shape));
+      loaded = { ...memory, header, loading };
       ends = endsOfParts(shape);
       arrived(0); // levels may take no bytes
       return { view: (offset, length) => heap.u8(data + offset, length), arrived };
     },
   }).then(({ header, cached }) => {
-    const { arrival } = storage!;
+    const { loading } = loaded!;
     arrived(header.dataByteLength); // levels may take no bytes
-    index ??= construct(storage!, stop);
-    cached.then(() => arrival.end());
+    index ??= construct(loaded!, stop);
+    cached.then(() => loading.end());
     return index;
   }).catch((error) => {
-    storage?.arrival.fail(error);
+    loaded?.loading.fail(error);
     throw error;
   }).finally(() => signal?.removeEventListener("abort", abort));
   loading.catch(() => {}); // seen here, or in `ready`
@@ -439,17 +439,17 @@ function endsOfParts(shape: IndexShape): number[] {
   return ends;
 }
 
-/** Wraps finished storage. For the builder. */
-export function indexFrom(storage: Omit<IndexStorage, "arrival">): ConstraintIndex {
-  return construct({ ...storage, arrival: Arrival.complete(partCount(storage.shape)) });
+/** Wraps a finished index. For the builder. */
+export function indexFrom(loaded: Omit<LoadedIndex, "loading">): ConstraintIndex {
+  return construct({ ...loaded, loading: LevelLoading.complete(partCount(loaded.shape)) });
 }
 
 /**
- * The storage behind an index. For kernels.
+ * the loaded index behind an index. For kernels.
  *
  * @throws {EspalierError} with code `"disposed"`.
  */
-export function storageOf(index: ConstraintIndex): IndexStorage {
+export function loadedIndexOf(index: ConstraintIndex): LoadedIndex {
   return access(index);
 }
 

@@ -3,11 +3,11 @@
  * level, so that the first and the last of them say how many there are. Nothing is enumerated.
  */
 import { onesBefore, selectOne } from "./bits/bit_vector.ts";
-import { type ConstraintIndex, placeOf, storageOf } from "./constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf, placeOf } from "./constraint_index.ts";
 import { innerEdges, rowWords } from "./format/layout.ts";
 import { levelList, levelVector } from "./level_views.ts";
 
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 
 /** Sequences of one length: those with ordinals from `start` up to, not including, `end`. */
 export interface OrdinalRange {
@@ -87,19 +87,19 @@ interface Level {
 
 /** Views of all levels, valid until the memory grows. */
 function openLevels(index: ConstraintIndex): Level[] {
-  const storage = storageOf(index);
-  const { levels } = storage.shape;
-  storage.arrival.require(levels.length);
+  const loaded = loadedIndexOf(index);
+  const { levels } = loaded.shape;
+  loaded.loading.require(levels.length);
   let ordinalsBefore = 0;
   return levels.map((shape, d) => {
     const innerCount = innerEdges(levels, d);
-    const inner = shape.inner ? levelVector(storage, d, "inner") : undefined;
-    const end = shape.end ? levelVector(storage, d, "end") : undefined;
+    const inner = shape.inner ? levelVector(loaded, d, "inner") : undefined;
+    const end = shape.end ? levelVector(loaded, d, "end") : undefined;
     const innerBefore = (edge: number) =>
       inner ? onesBefore(inner, edge) : innerCount > 0 ? edge : 0;
     const level: Level = {
       ordinalsBefore,
-      rowStart: rowStarts(storage, d),
+      rowStart: rowStarts(loaded, d),
       innerBefore,
       endsBefore: (edge) => end ? onesBefore(end, edge) : edge - innerBefore(edge),
     };
@@ -108,19 +108,19 @@ function openLevels(index: ConstraintIndex): Level[] {
   });
 }
 
-function rowStarts(storage: IndexStorage, d: number): Level["rowStart"] {
-  const shape = storage.shape.levels[d];
+function rowStarts(loaded: LoadedIndex, d: number): Level["rowStart"] {
+  const shape = loaded.shape.levels[d];
   if (shape.encoding === "bitmap") {
-    const bitmap = levelVector(storage, d, "bitmap");
+    const bitmap = levelVector(loaded, d, "bitmap");
     const width = rowWords(shape) * 32;
     return (state) => onesBefore(bitmap, state * width);
   }
   if (shape.starts === "one") return (state) => state;
   if (shape.starts === "bits") {
-    const bits = levelVector(storage, d, "starts");
+    const bits = levelVector(loaded, d, "starts");
     return (state) => selectOne(bits, state);
   }
-  const list = levelList(storage, d);
+  const list = levelList(loaded, d);
   return (state) => {
     // Entry i is the number of an edge in row list[i] - i - 1.
     let low = 0;

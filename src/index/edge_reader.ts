@@ -5,11 +5,11 @@
 import { type BitVector, countOnes, getBits, onesBefore } from "./bits/bit_vector.ts";
 import { BLOCK_BITS } from "./bits/sections.ts";
 import { BitCursor } from "./bits/bit_cursor.ts";
-import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "./constraint_index.ts";
 import { rowWords, tokenBits } from "./format/layout.ts";
 import { levelList, levelTokens, levelVector } from "./level_views.ts";
 
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 
 /** Edges that are read at once. */
 const BATCH_EDGES = 2 ** 14;
@@ -31,12 +31,12 @@ export function* edgeBatches(index: ConstraintIndex, d: number): Generator<EdgeB
   const all = new Uint32Array(BATCH_EDGES);
   const { edges: count } = index.levels[d];
   for (let first = 0; first < count; first += BATCH_EDGES) {
-    const storage = storageOf(index);
-    storage.arrival.require(d + 1);
+    const loaded = loadedIndexOf(index);
+    loaded.loading.require(d + 1);
     const rows = edges.subarray(0, count - first);
     const tokens = all.subarray(0, rows.length);
     for (let i = 0; i < rows.length; i++) rows[i] = first + i;
-    readEdges(storage, d, rows, tokens);
+    readEdges(loaded, d, rows, tokens);
     yield { first, tokens, rows };
   }
 }
@@ -47,17 +47,17 @@ export function* edgeBatches(index: ConstraintIndex, d: number): Generator<EdgeB
  * @param edges ascending; some may come several times.
  */
 export function readEdges(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   d: number,
   edges: Uint32Array,
   tokens: Uint32Array,
   at = 0,
   stride = 1,
 ): void {
-  const level = storage.shape.levels[d];
+  const level = loaded.shape.levels[d];
   const { tokenMin, encoding, starts } = level;
   if (encoding === "bitmap") {
-    const cursor = new BitCursor(levelVector(storage, d, "bitmap"), 1);
+    const cursor = new BitCursor(levelVector(loaded, d, "bitmap"), 1);
     const width = 32 * rowWords(level);
     for (let i = 0; i < edges.length; i++) {
       const position = cursor.seek(edges[i]);
@@ -66,13 +66,13 @@ export function readEdges(
     }
     return;
   }
-  const packed = levelTokens(storage, d);
+  const packed = levelTokens(loaded, d);
   const bits = tokenBits(level);
   for (let i = 0; i < edges.length; i++) {
     tokens[at + stride * i] = tokenMin + getBits(packed, edges[i] * bits, bits);
   }
-  if (starts === "list") rowsOfList(levelList(storage, d), edges);
-  if (starts === "bits") rowsOfBits(levelVector(storage, d, "starts"), edges);
+  if (starts === "list") rowsOfList(levelList(loaded, d), edges);
+  if (starts === "bits") rowsOfBits(levelVector(loaded, d, "starts"), edges);
 }
 
 /** @param list edges that are no first child. */
@@ -108,17 +108,17 @@ function rowsOfBits(starts: BitVector, edges: Uint32Array): void {
 }
 
 /** Puts, in the place of each state of level d + 1, ascending, the edge of level d that leads to it. */
-export function edgesToStates(storage: IndexStorage, d: number, states: Uint32Array): void {
-  if (!storage.shape.levels[d].inner) return;
-  seekAll(new BitCursor(levelVector(storage, d, "inner"), 1), states);
+export function edgesToStates(loaded: LoadedIndex, d: number, states: Uint32Array): void {
+  if (!loaded.shape.levels[d].inner) return;
+  seekAll(new BitCursor(levelVector(loaded, d, "inner"), 1), states);
 }
 
 /** Puts, in the place of each number, ascending, the edge of level d on which the sequence with that number ends. */
-export function edgesOfEnds(storage: IndexStorage, d: number, numbers: Uint32Array): void {
-  const { end, inner } = storage.shape.levels[d];
-  if (end) seekAll(new BitCursor(levelVector(storage, d, "end"), 1), numbers);
+export function edgesOfEnds(loaded: LoadedIndex, d: number, numbers: Uint32Array): void {
+  const { end, inner } = loaded.shape.levels[d];
+  if (end) seekAll(new BitCursor(levelVector(loaded, d, "end"), 1), numbers);
   // Where no inner edge is an end, all others are.
-  else if (inner) seekAll(new BitCursor(levelVector(storage, d, "inner"), 0), numbers);
+  else if (inner) seekAll(new BitCursor(levelVector(loaded, d, "inner"), 0), numbers);
 }
 
 function seekAll(cursor: BitCursor, numbers: Uint32Array): void {

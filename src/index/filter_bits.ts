@@ -13,7 +13,7 @@
  */
 import type { LevelShape } from "./format/layout.ts";
 import { innerEdges, LEVEL_FIELDS, LEVEL_RECORD_BYTES, rowWords } from "./format/layout.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 
 const SLACK_BYTES = 16;
 const OPERATIONS = { and: 0, or: 1, andNot: 2 } as const;
@@ -77,16 +77,16 @@ function planFilter(shapes: readonly LevelShape[]): FilterPlan {
   return { levels, endsByteLength, byteLength: kept, scratchByteLength: scratch };
 }
 
-const plans = new WeakMap<IndexStorage, FilterPlan>();
+const plans = new WeakMap<LoadedIndex, FilterPlan>();
 
-function planOf(storage: IndexStorage): FilterPlan {
-  let plan = plans.get(storage);
-  if (!plan) plans.set(storage, plan = planFilter(storage.shape.levels));
+function planOf(loaded: LoadedIndex): FilterPlan {
+  let plan = plans.get(loaded);
+  if (!plan) plans.set(loaded, plan = planFilter(loaded.shape.levels));
   return plan;
 }
 
 /** Fields of a level's record. */
-function recordOf({ heap, table }: IndexStorage, d: number) {
+function recordOf({ heap, table }: LoadedIndex, d: number) {
   const words = heap.u32(table + d * LEVEL_RECORD_BYTES, LEVEL_FIELDS.length);
   return (field: typeof LEVEL_FIELDS[number]) => words[LEVEL_FIELDS.indexOf(field)];
 }
@@ -97,7 +97,7 @@ function recordOf({ heap, table }: IndexStorage, d: number) {
  */
 export class FilterBits {
   /** The index that it filters. */
-  readonly storage: IndexStorage;
+  readonly loaded: LoadedIndex;
   /** Address in the heap of the index. */
   readonly address: number;
   readonly byteLength: number;
@@ -109,10 +109,10 @@ export class FilterBits {
   #whenFreed = new Set<() => void>();
 
   /** Memory that is all zero. @throws {LimitError} if there is none. */
-  private constructor(storage: IndexStorage) {
-    const { levels, byteLength } = planOf(storage);
-    const { heap } = storage;
-    this.storage = storage;
+  private constructor(loaded: LoadedIndex) {
+    const { levels, byteLength } = planOf(loaded);
+    const { heap } = loaded;
+    this.loaded = loaded;
     this.byteLength = byteLength;
     this.address = heap.allocate(byteLength);
     heap.u8(this.address, byteLength).fill(0);
@@ -121,9 +121,9 @@ export class FilterBits {
   }
 
   /** From bits by ordinal: bit i of byte i >> 3 is ordinal i. Bits behind the last ordinal do not count. */
-  static of(storage: IndexStorage, bits: Uint8Array): FilterBits {
-    const { heap, shape } = storage;
-    return FilterBits.#make(storage, (filter) => {
+  static of(loaded: LoadedIndex, bits: Uint8Array): FilterBits {
+    const { heap, shape } = loaded;
+    return FilterBits.#make(loaded, (filter) => {
       const source = heap.allocate(bits.length + SLACK_BYTES);
       try {
         heap.u8(source, bits.length).set(bits);
@@ -140,21 +140,21 @@ export class FilterBits {
   }
 
   /** Everything is allowed. */
-  static all(storage: IndexStorage): FilterBits {
-    return FilterBits.#make(storage, (filter) => {
-      const { heap, shape } = storage;
+  static all(loaded: LoadedIndex): FilterBits {
+    return FilterBits.#make(loaded, (filter) => {
+      const { heap, shape } = loaded;
       filter.#forEachEnds((ends, d) => heap.exports.fillBits(ends, shape.levels[d].ends));
-      planOf(storage).levels.forEach(({ edges }, d) => {
+      planOf(loaded).levels.forEach(({ edges }, d) => {
         const at = filter.address + edges.offset;
         if (shape.levels[d].encoding === "packed") return heap.exports.fillBits(at, edges.bits);
-        const bitmap = recordOf(storage, d)("TOKENS");
+        const bitmap = recordOf(loaded, d)("TOKENS");
         heap.u8(at, edges.bits / 8).set(heap.u8(bitmap, edges.bits / 8));
       });
     });
   }
 
-  static #make(storage: IndexStorage, fill: (filter: FilterBits) => void): FilterBits {
-    const filter = new FilterBits(storage);
+  static #make(loaded: LoadedIndex, fill: (filter: FilterBits) => void): FilterBits {
+    const filter = new FilterBits(loaded);
     try {
       fill(filter);
       return filter;
@@ -166,10 +166,10 @@ export class FilterBits {
 
   /** What this one does not allow. */
   inverse(): FilterBits {
-    const { storage } = this;
-    return FilterBits.#make(storage, (result) => {
-      const { heap, shape } = storage;
-      const { endsByteLength } = planOf(storage);
+    const { loaded } = this;
+    return FilterBits.#make(loaded, (result) => {
+      const { heap, shape } = loaded;
+      const { endsByteLength } = planOf(loaded);
       result.#forEachEnds((ends, d) => heap.exports.fillBits(ends, shape.levels[d].ends));
       const { address } = result;
       heap.exports.combineBits(OPERATIONS.andNot, address, this.address, address, endsByteLength);
@@ -179,13 +179,13 @@ export class FilterBits {
 
   /** Both, either, or this one without the other. */
   combined(operation: keyof typeof OPERATIONS, other: FilterBits): FilterBits {
-    const { storage } = this;
-    return FilterBits.#make(storage, (result) => {
+    const { loaded } = this;
+    return FilterBits.#make(loaded, (result) => {
       // What is allowed by either is, level by level, what one or the other allows; that is not so of both.
       const isDone = operation === "or";
-      const bytes = isDone ? this.byteLength : planOf(storage).endsByteLength;
+      const bytes = isDone ? this.byteLength : planOf(loaded).endsByteLength;
       const code = OPERATIONS[operation];
-      storage.heap.exports.combineBits(code, this.address, other.address, result.address, bytes);
+      loaded.heap.exports.combineBits(code, this.address, other.address, result.address, bytes);
       if (!isDone) result.#compile();
     });
   }
@@ -195,9 +195,9 @@ export class FilterBits {
    * step up the trie for every token that goes.
    */
   without(ordinals: Uint32Array): FilterBits {
-    const { storage, address, byteLength } = this;
-    const { heap, table, shape } = storage;
-    return FilterBits.#make(storage, (result) => {
+    const { loaded, address, byteLength } = this;
+    const { heap, table, shape } = loaded;
+    return FilterBits.#make(loaded, (result) => {
       const words = shape.levels.length * 2;
       const record = heap.allocate(4 * (words + ordinals.length));
       heap.u8(result.address, byteLength).set(heap.u8(address, byteLength));
@@ -216,13 +216,13 @@ export class FilterBits {
 
   /** Allowed sequences. One pass over the ends. */
   count(): number {
-    const { endsByteLength } = planOf(this.storage);
-    return this.storage.heap.exports.countBits(this.address, endsByteLength) >>> 0;
+    const { endsByteLength } = planOf(this.loaded);
+    return this.loaded.heap.exports.countBits(this.address, endsByteLength) >>> 0;
   }
 
   /** Whether a sequence is allowed; `ordinal` is below the size of the index. */
   has(ordinal: number): boolean {
-    const { heap, shape } = this.storage;
+    const { heap, shape } = this.loaded;
     let d = 0;
     while (ordinal >= shape.levels[d].ends) ordinal -= shape.levels[d++].ends;
     const byte = heap.u8(this.address + this.ends[d]! + (ordinal >>> 3), 1)[0];
@@ -238,7 +238,7 @@ export class FilterBits {
   /** One user less. */
   release(): void {
     if (--this.#users > 0) return;
-    this.storage.heap.free(this.address);
+    this.loaded.heap.free(this.address);
     for (const callback of this.#whenFreed) callback();
     this.#whenFreed.clear();
   }
@@ -256,16 +256,16 @@ export class FilterBits {
 
   /** Edges from ends, from the last level up. Reads every level's row starts or bitmap once. */
   #compile(): void {
-    const { heap, shape } = this.storage;
+    const { heap, shape } = this.loaded;
     const { exports } = heap;
-    const { levels, scratchByteLength } = planOf(this.storage);
+    const { levels, scratchByteLength } = planOf(this.loaded);
     const scratch = heap.allocate(scratchByteLength);
     heap.u8(scratch, scratchByteLength).fill(0);
     const at = ({ isKept, offset }: Vector) => (isKept ? this.address : scratch) + offset;
     for (let d = levels.length - 1; d >= 0; d--) {
       const { ends, plain, edges, rows } = levels[d];
       const level = shape.levels[d];
-      const field = recordOf(this.storage, d);
+      const field = recordOf(this.loaded, d);
       const inner = innerEdges(shape.levels, d);
       if (level.inner) {
         const below = levels[d + 1].rows;

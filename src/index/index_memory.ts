@@ -2,7 +2,7 @@
 
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Header } from "../storage/safetensors.ts";
-import type { Arrival } from "./arrival.ts";
+import type { LevelLoading } from "./level_loading.ts";
 import { type IndexShape, planData } from "./format/header.ts";
 
 import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "./format/layout.ts";
@@ -21,9 +21,9 @@ export interface IndexMemory {
 }
 
 /** An index, as the rooms behind this one see it. Its parts may still be arriving. */
-export interface IndexStorage extends IndexMemory {
+export interface LoadedIndex extends IndexMemory {
   header: Header;
-  arrival: Arrival;
+  loading: LevelLoading;
 }
 
 /** A memory that is larger by this, or twice as large, is still used again. */

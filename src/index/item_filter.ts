@@ -2,7 +2,7 @@
 import { EspalierError, rangeError, typeError } from "../errors.ts";
 import { FilterBits } from "./filter_bits.ts";
 import { evaluate, type FilterExpression, isExpression } from "./filter_expression.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 import { namedFilterBits } from "./named_filters.ts";
 
 /**
@@ -77,7 +77,7 @@ export class ItemFilter implements Disposable {
    */
   has(ordinal: number): boolean {
     const bits = this.#open();
-    checkOrdinal(ordinal, bits.storage.shape.size);
+    checkOrdinal(ordinal, bits.loaded.shape.size);
     return bits.has(ordinal);
   }
 
@@ -89,7 +89,7 @@ export class ItemFilter implements Disposable {
 
   #combined(operation: "and" | "or" | "andNot", other: ItemFilter): ItemFilter {
     const bits = this.#open();
-    return new ItemFilter(bits.combined(operation, filterBitsOf(other, bits.storage)));
+    return new ItemFilter(bits.combined(operation, filterBitsOf(other, bits.loaded)));
   }
 
   #open(): FilterBits {
@@ -109,15 +109,15 @@ export class ItemFilter implements Disposable {
  * @throws {RangeError} for ordinals out of range, and bits that are not one per sequence. @throws {TypeError} for
  * anything else.
  */
-export function makeFilter(storage: IndexStorage, allowed: AllowedItems): ItemFilter {
-  const { size } = storage.shape;
+export function makeFilter(loaded: LoadedIndex, allowed: AllowedItems): ItemFilter {
+  const { size } = loaded.shape;
   if (isExpression(allowed)) {
-    const bits = evaluate(allowed, (name) => namedFilterBits(storage, name));
-    return construct(FilterBits.of(storage, bits));
+    const bits = evaluate(allowed, (name) => namedFilterBits(loaded, name));
+    return construct(FilterBits.of(loaded, bits));
   }
   const isObject = typeof allowed === "object" && allowed !== null;
   if (isObject && "bits" in allowed) {
-    return construct(FilterBits.of(storage, checkBits(allowed.bits, size)));
+    return construct(FilterBits.of(loaded, checkBits(allowed.bits, size)));
   }
   if (!isObject || typeof allowed[Symbol.iterator] !== "function") {
     throw typeError(
@@ -130,7 +130,7 @@ export function makeFilter(storage: IndexStorage, allowed: AllowedItems): ItemFi
     checkOrdinal(ordinal, size);
     bits[ordinal >>> 3] |= 1 << (ordinal & 7);
   }
-  return construct(FilterBits.of(storage, bits));
+  return construct(FilterBits.of(loaded, bits));
 }
 
 /**
@@ -138,7 +138,7 @@ export function makeFilter(storage: IndexStorage, allowed: AllowedItems): ItemFi
  *
  * @throws {TypeError} if it is no filter of this index. @throws {EspalierError} with code `"disposed"`.
  */
-export function filterBitsOf(filter: ItemFilter, storage: IndexStorage): FilterBits {
+export function filterBitsOf(filter: ItemFilter, loaded: LoadedIndex): FilterBits {
   if (!(filter instanceof ItemFilter)) {
     throw typeError(
       "Cannot filter: expected an ItemFilter, made by index.filter or index.namedFilter",
@@ -149,10 +149,10 @@ export function filterBitsOf(filter: ItemFilter, storage: IndexStorage): FilterB
     );
   }
   const bits = access(filter);
-  if (bits.storage !== storage) {
+  if (bits.loaded !== loaded) {
     throw typeError(
       "Cannot filter: the filter belongs to another index; its ordinals mean other sequences there, make it again from this index",
-      { expected: storage.header.digest, actual: bits.storage.header.digest },
+      { expected: loaded.header.digest, actual: bits.loaded.header.digest },
     );
   }
   return bits;

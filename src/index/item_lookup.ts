@@ -7,7 +7,7 @@ import { getBits, nextOne, selectOne } from "./bits/bit_vector.ts";
 import { eliasFanoAt } from "./bits/elias_fano.ts";
 
 import { bitVectorView, sectionView } from "./section_views.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 import { endsShape, idBits, type StringItems } from "./format/item_shape.ts";
 
 /**
@@ -16,28 +16,28 @@ import { endsShape, idBits, type StringItems } from "./format/item_shape.ts";
  * @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`.
  */
 export function itemsAt(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   ordinal: number,
   most = Infinity,
 ): bigint[] | string[] {
-  const { items, size } = storage.shape;
+  const { items, size } = loaded.shape;
   if (!items) {
     throw new EspalierError(
       "no-items",
       "Cannot look up item ids: the index has none; build it with items",
     );
   }
-  storage.arrival.requireAll("item ids");
+  loaded.loading.requireAll("item ids");
   let first = ordinal;
   let end = ordinal + 1;
   if (items.count > size) {
-    const starts = bitVectorView(storage, "items.starts", items.count, size);
+    const starts = bitVectorView(loaded, "items.starts", items.count, size);
     first = selectOne(starts, ordinal);
     end = nextOne(starts, first + 1);
   }
   const count = Math.min(most, Math.max(0, end - first));
-  if (items.type === "string") return stringsAt(storage, items, first, count);
-  const ids = sectionView(storage, "items.ids");
+  if (items.type === "string") return stringsAt(loaded, items, first, count);
+  const ids = sectionView(loaded, "items.ids");
   const bits = idBits(items);
   const min = BigInt(items.min);
   return Array.from({ length: count }, (_, i) => min + idAt(ids, first + i, bits));
@@ -51,11 +51,11 @@ function idAt(ids: Uint32Array, i: number, bits: number): bigint {
 }
 
 /** Sections of strings. */
-export function openStrings(storage: IndexStorage, items: StringItems) {
+export function openStrings(loaded: LoadedIndex, items: StringItems) {
   const shape = endsShape(items);
-  const low = sectionView(storage, "items.ends.low");
-  const high = bitVectorView(storage, "items.ends.high", shape.highBits, shape.count);
-  const { buffer, byteOffset, length } = sectionView(storage, "items.text");
+  const low = sectionView(loaded, "items.ends.low");
+  const high = bitVectorView(loaded, "items.ends.high", shape.highBits, shape.count);
+  const { buffer, byteOffset, length } = sectionView(loaded, "items.text");
   const text = new Uint8Array(buffer, byteOffset, Math.min(items.byteLength, 4 * length));
   return { shape, low, high, text };
 }
@@ -64,12 +64,12 @@ export function openStrings(storage: IndexStorage, items: StringItems) {
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 function stringsAt(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   items: StringItems,
   first: number,
   count: number,
 ): string[] {
-  const { shape, low, high, text } = openStrings(storage, items);
+  const { shape, low, high, text } = openStrings(loaded, items);
   const endOf = (i: number) =>
     i < 0 ? 0 : Math.max(0, Math.min(text.length, eliasFanoAt({ shape, low }, high, i)));
   let start = endOf(first - 1);

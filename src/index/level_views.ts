@@ -8,15 +8,15 @@ import {
   rowWords,
   tokenBits,
 } from "./format/layout.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 
 /** A bit vector of level d, which has it. */
 export function levelVector(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   d: number,
   part: "bitmap" | "starts" | "inner" | "end",
 ): BitVector {
-  const { levels } = storage.shape;
+  const { levels } = loaded.shape;
   const { edges, states, ends } = levels[d];
   const [field, bits, ones] = ({
     bitmap: ["TOKENS", states * rowWords(levels[d]) * 32, edges],
@@ -26,29 +26,29 @@ export function levelVector(
   } as const)[part];
   const [words, ranks, selects] = bitVectorWords(bits, ones);
   return {
-    words: view(storage, d, field, words),
-    ranks: view(storage, d, `${field}_RANK`, ranks),
-    selects: view(storage, d, `${field}_SELECT`, selects),
+    words: view(loaded, d, field, words),
+    ranks: view(loaded, d, `${field}_RANK`, ranks),
+    selects: view(loaded, d, `${field}_SELECT`, selects),
     bits,
     ones,
   };
 }
 
 /** The packed tokens of level d, with their word of slack; none where they take no bits. */
-export function levelTokens(storage: IndexStorage, d: number): Uint32Array {
-  const level = storage.shape.levels[d];
+export function levelTokens(loaded: LoadedIndex, d: number): Uint32Array {
+  const level = loaded.shape.levels[d];
   const [[, words] = ["", 0]] = packedSections("tokens", level.edges, tokenBits(level));
-  return view(storage, d, "TOKENS", words);
+  return view(loaded, d, "TOKENS", words);
 }
 
 /** The edges of level d that are no first child, ascending, where they are listed. */
-export function levelList(storage: IndexStorage, d: number): Uint32Array {
-  const { edges, states } = storage.shape.levels[d];
-  return view(storage, d, "STARTS", edges - states);
+export function levelList(loaded: LoadedIndex, d: number): Uint32Array {
+  const { edges, states } = loaded.shape.levels[d];
+  return view(loaded, d, "STARTS", edges - states);
 }
 
 function view(
-  { heap, table }: IndexStorage,
+  { heap, table }: LoadedIndex,
   d: number,
   field: typeof LEVEL_FIELDS[number],
   words: number,

@@ -7,7 +7,7 @@ import { EspalierError } from "../errors.ts";
 import { type EliasFano, forEachValue } from "./bits/elias_fano.ts";
 
 import { sectionView } from "./section_views.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 import { listShape } from "./format/filter_shape.ts";
 
 /**
@@ -16,8 +16,8 @@ import { listShape } from "./format/filter_shape.ts";
  *
  * @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`.
  */
-export function namedFilterBits(storage: IndexStorage, name: string): Uint8Array<ArrayBuffer> {
-  const { filters = [], size } = storage.shape;
+export function namedFilterBits(loaded: LoadedIndex, name: string): Uint8Array<ArrayBuffer> {
+  const { filters = [], size } = loaded.shape;
   const number = filters.findIndex((filter) => filter.name === name);
   if (number < 0) {
     const names = filters.map((filter) => filter.name);
@@ -30,16 +30,16 @@ export function namedFilterBits(storage: IndexStorage, name: string): Uint8Array
       { expected: names, actual: name },
     );
   }
-  storage.arrival.requireAll("named filters");
+  loaded.loading.requireAll("named filters");
   const filter = filters[number];
   const byteLength = Math.ceil(size / 8);
   let bits: Uint8Array<ArrayBuffer>;
   if (filter.encoding === "bits") {
-    const { buffer, byteOffset } = sectionView(storage, `filter${number}.bits`);
+    const { buffer, byteOffset } = sectionView(loaded, `filter${number}.bits`);
     bits = new Uint8Array(buffer, byteOffset, byteLength).slice();
   } else {
     bits = new Uint8Array(byteLength).fill(filter.inverted ? 0xff : 0);
-    forEachValue(openList(storage, number), (ordinal) => {
+    forEachValue(openList(loaded, number), (ordinal) => {
       if (ordinal < size) bits[ordinal >>> 3] ^= 1 << (ordinal & 7);
     });
   }
@@ -47,11 +47,11 @@ export function namedFilterBits(storage: IndexStorage, name: string): Uint8Array
   return bits;
 }
 
-export function openList(storage: IndexStorage, number: number): EliasFano {
-  const { filters, size } = storage.shape;
+export function openList(loaded: LoadedIndex, number: number): EliasFano {
+  const { filters, size } = loaded.shape;
   return {
     shape: listShape(filters![number], size),
-    low: sectionView(storage, `filter${number}.low`),
-    high: sectionView(storage, `filter${number}.high`),
+    low: sectionView(loaded, `filter${number}.low`),
+    high: sectionView(loaded, `filter${number}.high`),
   };
 }

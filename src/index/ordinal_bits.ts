@@ -1,5 +1,5 @@
 /** Sets of sequences as bits, for the commands that count and compare what named filters allow. */
-import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "./constraint_index.ts";
 import { evaluate, type FilterExpression } from "./filter_expression.ts";
 import { namedFilterBits } from "./named_filters.ts";
 
@@ -13,7 +13,7 @@ export type OrdinalBits = Uint32Array<ArrayBuffer>;
  */
 export function allowedBy(index: ConstraintIndex, expression: FilterExpression): OrdinalBits {
   const words = new Uint32Array(Math.ceil(index.size / 32));
-  const bits = evaluate(expression, (name) => namedFilterBits(storageOf(index), name));
+  const bits = evaluate(expression, (name) => namedFilterBits(loadedIndexOf(index), name));
   new Uint8Array(words.buffer).set(bits);
   return words;
 }

@@ -1,5 +1,5 @@
 /** The sequences of an index one after the other, for what reads many. */
-import { type ConstraintIndex, storageOf } from "./constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "./constraint_index.ts";
 import { edgesOfEnds, edgesToStates, readEdges } from "./edge_reader.ts";
 
 /** Tokens that are read at once. */
@@ -51,9 +51,9 @@ export class SequenceCursor {
   }
 
   #read(ordinal: number): void {
-    const storage = storageOf(this.#index);
-    const { shape: { levels }, arrival } = storage;
-    arrival.require(levels.length);
+    const loaded = loadedIndexOf(this.#index);
+    const { shape: { levels }, loading } = loaded;
+    loading.require(levels.length);
     let last = 0;
     let number = ordinal;
     while (number >= levels[last].ends) number -= levels[last++].ends;
@@ -63,10 +63,10 @@ export class SequenceCursor {
     if (this.#edges.length < count) this.#edges = new Uint32Array(count);
     const edges = this.#edges.subarray(0, count);
     for (let i = 0; i < count; i++) edges[i] = number + i;
-    edgesOfEnds(storage, last, edges);
+    edgesOfEnds(loaded, last, edges);
     for (let d = last; d >= 0; d--) {
-      readEdges(storage, d, edges, this.tokens, d, length);
-      if (d > 0) edgesToStates(storage, d - 1, edges);
+      readEdges(loaded, d, edges, this.tokens, d, length);
+      if (d > 0) edgesToStates(loaded, d - 1, edges);
     }
     this.length = length;
     this.#first = ordinal;

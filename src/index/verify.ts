@@ -2,7 +2,7 @@
 import { getBits, isSound, isZeroFrom, popcount } from "./bits/bit_vector.ts";
 import { forEachValue, isSoundEliasFano } from "./bits/elias_fano.ts";
 import { bitVectorView, sectionView } from "./section_views.ts";
-import type { IndexStorage } from "./index_memory.ts";
+import type { LoadedIndex } from "./index_memory.ts";
 import { idBits, type IntegerItems, type StringItems } from "./format/item_shape.ts";
 import { openStrings } from "./item_lookup.ts";
 import { openList } from "./named_filters.ts";
@@ -12,12 +12,12 @@ import { innerEdges, LEVEL_RECORD_BYTES, planSections, sectionWords } from "./fo
 
 /** What is wrong with the items and in which section, or undefined. Reads them once. */
 export function findItemsFault(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
 ): { section: string; what: string } | undefined {
-  const { items, size } = storage.shape;
+  const { items, size } = loaded.shape;
   if (!items) return undefined;
   if (items.count > size) {
-    const starts = bitVectorView(storage, "items.starts", items.count, size);
+    const starts = bitVectorView(loaded, "items.starts", items.count, size);
     if (!isSound(starts) || (starts.words[0] & 1) === 0) {
       return {
         section: "items.starts",
@@ -25,14 +25,12 @@ export function findItemsFault(
       };
     }
   }
-  return items.type === "string"
-    ? findStringFault(storage, items)
-    : findIntegerFault(storage, items);
+  return items.type === "string" ? findStringFault(loaded, items) : findIntegerFault(loaded, items);
 }
 
-function findIntegerFault(storage: IndexStorage, items: IntegerItems) {
+function findIntegerFault(loaded: LoadedIndex, items: IntegerItems) {
   const section = "items.ids";
-  const ids = sectionView(storage, section);
+  const ids = sectionView(loaded, section);
   const bits = idBits(items);
   if (!isZeroFrom(ids, items.count * bits)) return { section, what: "unused bits are not zero" };
   if (bits === 0) return undefined;
@@ -53,8 +51,8 @@ function findIntegerFault(storage: IndexStorage, items: IntegerItems) {
     : { section, what: "smallest and largest id are not those of the header" };
 }
 
-function findStringFault(storage: IndexStorage, items: StringItems) {
-  const { shape, low, high, text } = openStrings(storage, items);
+function findStringFault(loaded: LoadedIndex, items: StringItems) {
+  const { shape, low, high, text } = openStrings(loaded, items);
   const list = { shape, low, high: high.words };
   if (!isSound(high) || !isSoundEliasFano(list, text.length + 1, false)) {
     return {
@@ -63,7 +61,7 @@ function findStringFault(storage: IndexStorage, items: StringItems) {
     };
   }
   const section = "items.text";
-  if (!isZeroFrom(sectionView(storage, section), 8 * text.length)) {
+  if (!isZeroFrom(sectionView(loaded, section), 8 * text.length)) {
     return { section, what: "unused bits are not zero" };
   }
   let last = 0;
@@ -94,16 +92,16 @@ function isUtf8(text: Uint8Array): boolean {
 
 /** What is wrong with the filters and in which section, or undefined. Reads them once. */
 export function findFilterFault(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
 ): { section: string; what: string } | undefined {
-  const { filters = [], size } = storage.shape;
+  const { filters = [], size } = loaded.shape;
   for (const [i, { encoding, ones }] of filters.entries()) {
     const section = `filter${i}`;
     if (encoding === "sparse") {
-      if (isSoundEliasFano(openList(storage, i), size, true)) continue;
+      if (isSoundEliasFano(openList(loaded, i), size, true)) continue;
       return { section, what: "ordinals do not ascend, or are not as many as the header says" };
     }
-    const bits = sectionView(storage, `filter${i}.bits`);
+    const bits = sectionView(loaded, `filter${i}.bits`);
     if (!isZeroFrom(bits, size)) return { section, what: "unused bits are not zero" };
     if (bits.reduce((sum, word) => sum + popcount(word), 0) !== ones) {
       return { section, what: "it allows another number of sequences than the header says" };
@@ -132,11 +130,11 @@ const FINDINGS = [
  * @throws {IndexIntegrityError} naming the level or the section.
  */
 export function verifyStructure(
-  storage: IndexStorage,
+  loaded: LoadedIndex,
   first = 0,
-  end = partCount(storage.shape),
+  end = partCount(loaded.shape),
 ): void {
-  const { heap, shape, data, table } = storage;
+  const { heap, shape, data, table } = loaded;
   const { sections } = planSections(shape.levels);
   const parts = (d: number) => sectionWords(shape.levels[d], innerEdges(shape.levels, d));
   let next = 0;
@@ -159,7 +157,7 @@ export function verifyStructure(
     }
   }
   if (end <= shape.levels.length) return;
-  const fault = findFilterFault(storage) ?? findItemsFault(storage);
+  const fault = findFilterFault(loaded) ?? findItemsFault(loaded);
   if (fault) throw untrusted(`in "${fault.section}"`, fault.what, { section: fault.section });
 }
 

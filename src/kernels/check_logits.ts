@@ -7,7 +7,7 @@ import type { Logits } from "./kernel.ts";
  *
  * @throws {ModelOutputError} saying what was expected.
  */
-export function checkLogits(logits: Logits, step: number, rows: number, rowWidth: number): void {
+export function checkLogits(logits: Logits, step: number, rows: number, logitWidth: number): void {
   const isFloat16 = "Float16Array" in globalThis && logits instanceof Float16Array;
   if (!(logits instanceof Float32Array || logits instanceof Uint16Array || isFloat16)) {
     throw new ModelOutputError(
@@ -16,11 +16,11 @@ export function checkLogits(logits: Logits, step: number, rows: number, rowWidth
       { step, expected: "Float32Array", actual: Object.prototype.toString.call(logits) },
     );
   }
-  const expected = rows * rowWidth;
+  const expected = rows * logitWidth;
   if (logits.length === expected) return;
   throw new ModelOutputError(
     "bad-logits-length",
-    `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${rows} rows of ${rowWidth})`,
+    `Cannot search: at step ${step} the model returned ${logits.length} logits, expected ${expected} (${rows} rows of ${logitWidth})`,
     { step, expected, actual: logits.length },
   );
 }

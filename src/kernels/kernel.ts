@@ -24,7 +24,7 @@ export interface SearchShape {
   /** M, 1 … 1024 */
   beamSize: number;
   /** W, at least the vocabulary of the index. */
-  rowWidth: number;
+  logitWidth: number;
   normalize: Normalize;
   /** Cut per row, or undefined for all. */
   tokensPerBeam?: number;

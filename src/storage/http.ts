@@ -1,6 +1,6 @@
 /** Objects behind HTTP: what statuses and headers mean. */
 import { StorageError, typeError } from "../errors.ts";
-import { safeCause, safeText } from "./redact.ts";
+import { redactCause, redactUrl } from "./redact.ts";
 import { parseRetryAfter } from "./retry.ts";
 import { type ByteRange, type GetOptions, type Part, StoredObject } from "./stored_object.ts";
 
@@ -24,21 +24,21 @@ export class HttpObject extends StoredObject {
     if (!URL.canParse(address)) {
       throw typeError(
         `Cannot open "${
-          safeText(address)
+          redactUrl(address)
         }": it is not an absolute URL; for a file use new URL(path, import.meta.url)`,
-        { actual: safeText(address) },
+        { actual: redactUrl(address) },
       );
     }
     if (source instanceof Request && source.method !== "GET") {
       throw typeError(
         `Cannot open ${
-          safeText(address)
+          redactUrl(address)
         }: expected a request with method GET, found ${source.method}`,
         { expected: "GET", actual: source.method },
       );
     }
     this.url = address;
-    this.name = safeText(address);
+    this.name = redactUrl(address);
     this.#isNetwork = /^https?:/i.test(address);
     this.#source = source;
     this.#sign = sign;
@@ -107,13 +107,13 @@ export class HttpObject extends StoredObject {
       const isRefused = cause instanceof Error && cause.name === "NotCapable";
       // Messages about the network may hold the whole address; those about files hold a path.
       const why = cause instanceof Error && (isRefused || this.name.startsWith("file:"))
-        ? (safeCause(cause) as Error).message
+        ? (redactCause(cause) as Error).message
         : "no answer; check the address, and that this process may reach it";
       throw new StorageError(
         isRefused ? "not-permitted" : "fetch-failed",
         `Cannot fetch ${this.name}: ${why}`,
         { url: this.name },
-        { cause: safeCause(cause) },
+        { cause: redactCause(cause) },
       );
     }
   }
@@ -132,7 +132,7 @@ export class HttpObject extends StoredObject {
 
 /** What of a response that the caller has fetched is an index. @throws {StorageError} if nothing is. */
 export function responsePart(response: Response): Part {
-  const name = safeText(response.url);
+  const name = redactUrl(response.url);
   if (response.status !== 200 || !response.body) {
     discard(response);
     throw statusError(name, response.status);

@@ -1,6 +1,6 @@
 /** Objects in a bucket that is bound to a Cloudflare Worker. */
 import { StorageError } from "../errors.ts";
-import { safeCause } from "./redact.ts";
+import { redactCause } from "./redact.ts";
 import {
   type ByteRange,
   type ByteSource,
@@ -87,7 +87,7 @@ class R2Object extends StoredObject {
           isRefused ? "R2 refuses it; look at the cause" : "the bucket failed; try again"
         }`,
         { url: this.name },
-        { cause: safeCause(cause) },
+        { cause: redactCause(cause) },
       );
     }
     if (!object) {

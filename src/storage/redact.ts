@@ -4,7 +4,7 @@
  * An address, or what was to be one, for messages: no user, password, query or fragment, which may hold credentials or
  * signatures.
  */
-export function safeText(address: string): string {
+export function redactUrl(address: string): string {
   if (!URL.canParse(address)) {
     // Between "@" and "?"; nothing where either may stand in a password or in a query.
     return address.match(/^(?:[^?#]*@)?([^@?#]*)(?:[?#][^@]*)?$/s)?.[1] ?? "";
@@ -23,11 +23,11 @@ const DEEPEST = 8;
  * An error to give as a cause: where it or its own causes mention addresses or queries, or say more than a message
  * does, a copy without that.
  */
-export function safeCause(cause: unknown, depth = 0): unknown {
-  if (typeof cause === "string") return cause.replace(SECRETIVE, safeText);
+export function redactCause(cause: unknown, depth = 0): unknown {
+  if (typeof cause === "string") return cause.replace(SECRETIVE, redactUrl);
   if (!(cause instanceof Error)) return typeof cause === "object" ? undefined : cause;
-  const inner = depth < DEEPEST ? safeCause(cause.cause, depth + 1) : undefined;
-  const message = cause.message.replace(SECRETIVE, safeText);
+  const inner = depth < DEEPEST ? redactCause(cause.cause, depth + 1) : undefined;
+  const message = cause.message.replace(SECRETIVE, redactUrl);
   const isBare = Object.keys(cause).length === 0 && !(cause instanceof AggregateError);
   if (isBare && message === cause.message && inner === cause.cause) return cause;
   const copy = new Error(message, inner === undefined ? {} : { cause: inner });

@@ -48,7 +48,7 @@ export function retryDelay(
 }
 
 /** Attempts at one thing: counts failures in a row, and waits between them. */
-export class Patience {
+export class Backoff {
   #failures = 0;
   readonly #retries: number;
   readonly #signal: AbortSignal;

@@ -1,7 +1,7 @@
 /** Which parts of a growing address space are in use. */
 
 /** Ranges that were given back, and the end of what was ever taken. */
-export class Ranges {
+export class Allocator {
   /** Everything from here on is free. */
   end: number;
   /** Free ranges [start, end) before it, ascending, never adjacent. */

@@ -2,7 +2,7 @@
 import { LimitError } from "../errors.ts";
 import { relaxedSimdModule } from "./relaxed_simd.ts";
 import { compiledModule, type SumBlocks, type WasmExports } from "./kernels.ts";
-import { Ranges } from "./allocator.ts";
+import { Allocator } from "./allocator.ts";
 
 const PAGE = 65536;
 const MAX_BYTES = 2 ** 32;
@@ -19,12 +19,12 @@ const aligned = (bytes: number) => Math.ceil(bytes / ALIGNMENT) * ALIGNMENT;
 export class WasmHeap {
   readonly memory: WebAssembly.Memory;
   readonly exports: WasmExports;
-  #ranges: Ranges;
+  #allocator: Allocator;
 
   private constructor(memory: WebAssembly.Memory, instance: WebAssembly.Instance) {
     this.memory = memory;
     this.exports = instance.exports as unknown as WasmExports;
-    this.#ranges = new Ranges(aligned(this.exports.heapBase()));
+    this.#allocator = new Allocator(aligned(this.exports.heapBase()));
   }
 
   /** @param bytes room to make at once, so that the memory need not grow for it. */
@@ -51,7 +51,7 @@ export class WasmHeap {
    */
   allocate(bytes: number): number {
     const size = aligned(Math.max(bytes, 1));
-    const address = this.#ranges.find(size);
+    const address = this.#allocator.find(size);
     const end = address + size;
     const missing = end + SLACK - this.memory.buffer.byteLength;
     if (end + SLACK > MAX_BYTES) throw outOfMemory(end);
@@ -62,18 +62,18 @@ export class WasmHeap {
         throw outOfMemory(end, cause);
       }
     }
-    this.#ranges.take(address, size);
+    this.#allocator.take(address, size);
     return address;
   }
 
   /** Gives back what {@linkcode allocate} returned. */
   free(address: number): void {
-    this.#ranges.give(address);
+    this.#allocator.give(address);
   }
 
   /** Gives everything back and detaches all views: nobody may be left who uses the memory. */
   reset(): void {
-    this.#ranges = new Ranges(aligned(this.exports.heapBase()));
+    this.#allocator = new Allocator(aligned(this.exports.heapBase()));
     this.memory.grow(0);
   }
 

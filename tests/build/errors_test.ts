@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { BuildInputError } from "../../mod.ts";
-import { Pace } from "../../src/build/progress.ts";
+import { Progress } from "../../src/build/progress.ts";
 import { sortMatrix } from "../../src/build/sort_matrix.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 
@@ -203,13 +203,13 @@ Deno.test("One bucket that holds nearly all rows is sorted like any other", asyn
 
 Deno.test("A matrix that changes between two looks at it is refused", async () => {
   const data = new Uint16Array(2000).map((_, i) => (i * 7919) % 2000);
-  class Meddling extends Pace {
+  class Meddling extends Progress {
     override tick(pass: string): Promise<void> {
       if (pass === "count") data.fill(1999); // all rows now belong into one bucket
       return Promise.resolve();
     }
   }
-  const options = { vocabSize: 2000, keepRows: false, pace: new Meddling({}) };
+  const options = { vocabSize: 2000, keepRows: false, progress: new Meddling({}) };
   const sort = sortMatrix({ data, rows: 1000, length: 2 }, options);
   await assert.rejects(sort, { name: "BuildInputError", code: "input-changed" });
 });

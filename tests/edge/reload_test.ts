@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../mod.ts";
-import { Generation } from "../../src/edge/served_index.ts";
+import { ServedIndex } from "../../src/edge/served_index.ts";
 import type { HandlerOptions } from "../../src/edge/mod.ts";
 import { settingsOf } from "../../src/edge/options.ts";
 import { buildIndex } from "../../src/build/mod.ts";
@@ -95,7 +95,7 @@ Deno.test("an index is freed with the last request that uses it", async () => {
   const settings = settingsOf({ index: first, now: clock.now });
   const open = async () => {
     const index = await ConstraintIndex.open(first);
-    const generation = await Generation.of(index, settings);
+    const generation = await ServedIndex.of(index, settings);
     const isFree = () => {
       try {
         index.has([1]);

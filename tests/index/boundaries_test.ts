@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex, createDecoder } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { type LevelShape, planSections } from "../../src/index/format/layout.ts";
 import { verifyStructure } from "../../src/index/verify.ts";
 import type { BeamSearchOptions } from "../../src/decode/types.ts";
@@ -102,7 +102,7 @@ for (const storing of ["bitmap", "list", "bits"] as const) {
         using index = await buildAs(rows, 4096, "bits", storing);
         assert.equal(index.levels[1].edges, edges);
         assert.equal(index.levels[1].states, states);
-        verifyStructure(storageOf(index));
+        verifyStructure(loadedIndexOf(index));
         assertLookups(index, new OracleSet(rows, 4096));
       }
     }
@@ -127,7 +127,7 @@ Deno.test("Levels on which so many edges go on, or end, that blocks are full", a
         assert.equal(index.levels[1].edges, edges);
         assert.equal(index.levels[1].ends, edges - inner + both);
         assert.equal(index.levels[2].states, inner);
-        verifyStructure(storageOf(index));
+        verifyStructure(loadedIndexOf(index));
         assertLookups(index, set);
       }
     }
@@ -227,7 +227,7 @@ Deno.test("Data that fills a chunk of the digests, but for one section's alignme
   for (const size of [2 ** 20 - 256, 2 ** 20, 2 ** 20 + 256]) {
     const matrix = rowsFilling(size);
     using index = await buildIndex(matrix, { vocabSize: 2 ** 20, sorted: true });
-    const { header } = storageOf(index);
+    const { header } = loadedIndexOf(index);
     assert.equal(header.dataByteLength, size);
     assert.equal(header.chunkDigests.length, size > 2 ** 20 ? 2 : 1);
     const bytes = index.toBytes();

@@ -10,7 +10,7 @@ import {
 } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import { type LevelShape, planSections, type Section } from "../../src/index/format/layout.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { searchShape } from "../../src/decode/options.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
 import { verifyStructure } from "../../src/index/verify.ts";
@@ -118,7 +118,7 @@ Deno.test("Damage to any chunk of a larger file is refused", async () => {
   const data = Uint32Array.from({ length: 1_200_000 }, () => random.below(2 ** 20));
   using index = await buildIndex({ data, rows: 400_000, length: 3 }, { vocabSize: 2 ** 20 });
   const bytes = index.toBytes();
-  const { header } = storageOf(index);
+  const { header } = loadedIndexOf(index);
   assert.ok(header.dataByteLength > 2 ** 21, "Several chunks");
   const last = header.dataByteLength - 1;
   const places = [0, 2 ** 20 - 1, 2 ** 20, 2 ** 21 - 1, 2 ** 21, last]
@@ -138,7 +138,7 @@ Deno.test("Damage to any chunk of a larger file is refused", async () => {
 /** Whether verification passes; if it does, the index must be that of some set. */
 function isSound(cage: Cage, message: string): boolean {
   try {
-    verifyStructure(cage.storage);
+    verifyStructure(cage.loaded);
   } catch (error) {
     if (error instanceof IndexIntegrityError) return false;
     throw error;
@@ -193,10 +193,10 @@ Deno.test("Verification finds every flipped bit of signed data, or another sound
       const at = bit >> 3;
       const copy = data.slice(at, at + 1);
       copy[0] ^= 1 << (bit & 7);
-      cage.storage.heap.u8(cage.storage.data + at, 1).set(copy);
+      cage.loaded.heap.u8(cage.loaded.data + at, 1).set(copy);
       if (isSound(cage, `${name}, bit ${bit}`)) passed++;
       else refused++;
-      cage.storage.heap.u8(cage.storage.data + at, 1)[0] = data[at];
+      cage.loaded.heap.u8(cage.loaded.data + at, 1)[0] = data[at];
     }
     for (let i = 0; i < runs(100); i++) {
       cage.fill(damage(data, random, true));
@@ -249,7 +249,7 @@ Deno.test("Rows longer than the header says stay within their room", async () =>
       { ...tail, encoding: isBitmap ? "bitmap" : "packed", starts: "bits" },
     ];
     const cage = await Cage.create({ size: 800, vocabSize: 2000, levels });
-    const { heap, dataByteLength } = cage.storage;
+    const { heap, dataByteLength } = cage.loaded;
     const data = new Uint8Array(dataByteLength);
     for (const { name, offset, byteLength } of planSections(levels).sections) {
       if (name.endsWith(".bitmap")) data.fill(0xff, offset, offset + byteLength);
@@ -261,7 +261,7 @@ Deno.test("Rows longer than the header says stay within their room", async () =>
     cage.fill(data);
     for (const normalize of ["allowed", "vocab"] as const) {
       const options = { beamSize: 5, batchSize: 2, normalize };
-      using search = new WasmKernel(cage.storage).begin(searchShape(cage.index, options));
+      using search = new WasmKernel(cage.loaded).begin(searchShape(cage.index, options));
       // The next piece of memory lies right behind the workspace.
       const next = heap.allocate(65536);
       heap.u8(next, 65536).fill(0xa5);

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { ConstraintIndex, createDecoder, EspalierError, type ItemFilter } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import { maskLogits } from "../../src/decode/mask.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { filterBitsOf } from "../../src/index/item_filter.ts";
 import { filterSuite, members } from "../suites/filter.ts";
 import { runs } from "../support/long.ts";
@@ -67,7 +67,7 @@ Deno.test("The algebra of filters is that of sets, and gives its memory back", a
   await fc.assert(
     fc.asyncProperty(subsets, fc.nat(), async ({ set, seed, share }, otherSeed) => {
       using index = await buildIndex(set.rows, { vocabSize: set.vocabSize });
-      const { heap } = storageOf(index);
+      const { heap } = loadedIndexOf(index);
       const free = heap.allocate(1);
       heap.free(free);
       const [a, b] = [subset(index.size, seed, share), subset(index.size, otherSeed, 100)];
@@ -127,7 +127,7 @@ Deno.test("Searches go on with filters that are disposed of meanwhile, and keep 
   const rows = Array.from({ length: 500 }, (_, i) => [i % 7, i % 11, i % 13]);
   using index = await buildIndex(rows, { vocabSize: 16 });
   using decoder = await createDecoder(index, { backend: "wasm" });
-  const { heap } = storageOf(index);
+  const { heap } = loadedIndexOf(index);
   const free = heap.allocate(1);
   heap.free(free);
   const searches = Array.from({ length: 8 }, async (_, i) => {
@@ -162,7 +162,7 @@ Deno.test("Batch rows that a list leaves out have no filter, whatever stood in m
   const filter: ItemFilter[] = new Array(3);
   filter[1] = nothing;
   assert.deepEqual([...(await search({ filter })).counts], [5, 0, 5]);
-  const { heap } = storageOf(index);
+  const { heap } = loadedIndexOf(index);
   const dirty = heap.allocate(1e6);
   heap.u8(dirty, 1e6).fill(0xee);
   heap.free(dirty);
@@ -187,7 +187,7 @@ Deno.test("A filter that is disposed of at once serves a search of an index that
     },
   });
   using index = await ConstraintIndex.open(stream, { progressive: true });
-  assert.ok(!storageOf(index).arrival.isComplete);
+  assert.ok(!loadedIndexOf(index).loading.isComplete);
   using decoder = await createDecoder(index, { backend: "wasm" });
   const filter = index.filter([7]);
   const searching = decoder.beamSearch(modelOf(RULES.smooth), { beamSize: 5, filter });
@@ -199,7 +199,7 @@ Deno.test("A filter that is disposed of at once serves a search of an index that
 
 Deno.test("Lists of row starts that lie write nothing beyond the rows", async () => {
   using index = await buildIndex([[0, 1]], { vocabSize: 2 });
-  const { heap } = storageOf(index);
+  const { heap } = loadedIndexOf(index);
   const [edges, states] = [200_000, 70];
   const random = new Random(6);
   for (const lie of [() => 0, () => random.below(edges), (i: number) => i + 1, () => 2 ** 32 - 1]) {
@@ -269,21 +269,21 @@ Deno.test("Damaged indexes give wrong filters, and nothing outside them is touch
     );
     using index = await buildIndex(set, { vocabSize: 70 });
     const bytes = index.toBytes();
-    const data = bytes.length - storageOf(index).header.dataByteLength;
+    const data = bytes.length - loadedIndexOf(index).header.dataByteLength;
     for (let i = 0; i < 20; i++) {
       bytes[data + random.below(bytes.length - data)] = random.below(256);
     }
     using damaged = await ConstraintIndex.open(bytes, { verify: false });
-    const { heap, data: start, dataByteLength } = storageOf(damaged);
+    const { heap, data: start, dataByteLength } = loadedIndexOf(damaged);
     const before = heap.u8(start, dataByteLength).slice();
     // A filter between two neighbours, to see what is written over.
     using probe = damaged.filter([]);
-    const { byteLength } = filterBitsOf(probe, storageOf(damaged));
+    const { byteLength } = filterBitsOf(probe, loadedIndexOf(damaged));
     const guards = [heap.allocate(4096), heap.allocate(byteLength), heap.allocate(4096)];
     for (const guard of [guards[0], guards[2]]) heap.u8(guard, 4096).fill(0x5a);
     heap.free(guards.splice(1, 1)[0]);
     using filter = damaged.filter(subset(damaged.size, round, 128));
-    const { address } = filterBitsOf(filter, storageOf(damaged));
+    const { address } = filterBitsOf(filter, loadedIndexOf(damaged));
     assert.ok(guards[0] < address && address < guards[1]);
     using _ = filter.not();
     using decoder = await createDecoder(damaged, { backend: "wasm" });

@@ -13,7 +13,7 @@ import {
 import { buildIndex } from "../../src/build/mod.ts";
 import { eliasFanoShape } from "../../src/index/bits/elias_fano.ts";
 import { getBits, putBits } from "../../src/index/bits/bit_vector.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
 import { planData } from "../../src/index/format/header.ts";
 import { planSections } from "../../src/index/format/layout.ts";
@@ -103,7 +103,7 @@ Deno.test("Ids take as many bits as their range", async () => {
   const bytesOf = async (items: Items) => {
     using plain = await buildIndex(rows, { vocabSize: 64 });
     using index = await buildIndex(rows, { vocabSize: 64, items });
-    const size = (index: ConstraintIndex) => storageOf(index).dataByteLength;
+    const size = (index: ConstraintIndex) => loadedIndexOf(index).dataByteLength;
     return size(index) - size(plain);
   };
   assert.equal(await bytesOf(rows.map(() => 77n)), 0);
@@ -310,7 +310,7 @@ for (const kind of ["integer", "string"] as const) {
       const { index: built, idOf } = await largeAttached(kind);
       using _built = built;
       const bytes = built.toBytes();
-      const header = storageOf(built).header.bytes.length;
+      const header = loadedIndexOf(built).header.bytes.length;
       const gate = Promise.withResolvers<void>();
       let at = 0;
       const source = new ReadableStream<Uint8Array>({
@@ -323,20 +323,20 @@ for (const kind of ["integer", "string"] as const) {
         },
       });
       using index = await ConstraintIndex.open(source, { progressive: true, verify });
-      const { arrival } = storageOf(index);
+      const { loading: arrival } = loadedIndexOf(index);
       await arrival.wait(index.maxLength);
       const isNotLoaded = (error: unknown) =>
         error instanceof EspalierError && error.code === "not-loaded";
       assert.deepEqual([...index.sequenceAt(501)], [1, 1]);
       assert.throws(() => index.itemsAt(0), isNotLoaded);
-      assert.throws(() => namedFilterBits(storageOf(index), "even"), isNotLoaded);
+      assert.throws(() => namedFilterBits(loadedIndexOf(index), "even"), isNotLoaded);
       assert.throws(() => index.toBytes(), isNotLoaded);
       assert.throws(() => index.toStream(), isNotLoaded);
       gate.resolve();
       await index.ready;
       assert.ok(arrival.isComplete);
       for (let i = 0; i < index.size; i += 997) assert.deepEqual(index.itemsAt(i), [idOf(i)]);
-      assert.equal(namedFilterBits(storageOf(index), "even")[7], 0x55);
+      assert.equal(namedFilterBits(loadedIndexOf(index), "even")[7], 0x55);
       assert.deepEqual(index.toBytes(), bytes);
     });
   }

@@ -9,7 +9,7 @@ import {
   IndexIntegrityError,
 } from "../../mod.ts";
 import { buildIndex, type FilterValues } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { planSections } from "../../src/index/format/layout.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
 import { allowedOf, assertFilter, fuzz, ITEM_KINDS } from "../support/attached.ts";
@@ -83,7 +83,7 @@ Deno.test("Large filters take the smaller of bits and lists", async () => {
   for (const [name, values] of Object.entries(filters)) {
     assertFilter(index, name, allowedOf(rows, set, values));
   }
-  const { shape, header } = storageOf(index);
+  const { shape, header } = loadedIndexOf(index);
   assert.deepEqual(
     shape.filters!.map(({ encoding, inverted }) => `${encoding}${inverted ? ", inverted" : ""}`),
     [
@@ -145,15 +145,15 @@ Deno.test("Names may be any text, and no others are known", async () => {
   for (const [name, values] of Object.entries(filters)) {
     assertFilter(index, name, [values[0] === 1, true]);
   }
-  assert.throws(() => namedFilterBits(storageOf(index), "other"), {
+  assert.throws(() => namedFilterBits(loadedIndexOf(index), "other"), {
     name: "EspalierError",
     code: "unknown-filter",
     expected: index.filterNames,
     actual: "other",
   });
-  const own = namedFilterBits(storageOf(index), "7");
+  const own = namedFilterBits(loadedIndexOf(index), "7");
   own.fill(0);
-  assert.notDeepEqual(namedFilterBits(storageOf(index), "7"), own);
+  assert.notDeepEqual(namedFilterBits(loadedIndexOf(index), "7"), own);
 });
 
 Deno.test("Filters that are none are refused", async () => {
@@ -236,7 +236,7 @@ Deno.test("Verification finds every flipped bit of filters", async () => {
       assert.ok(error instanceof IndexIntegrityError, String(error));
     });
     opened?.filterNames.forEach((name, f) => {
-      const bits = namedFilterBits(storageOf(opened), name);
+      const bits = namedFilterBits(loadedIndexOf(opened), name);
       const ones = bits.reduce((sum, byte) => sum + byte.toString(2).replaceAll("0", "").length, 0);
       assert.equal(ones, shape.filters![f].ones, "As many as the header says");
     });

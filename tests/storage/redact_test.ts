@@ -1,7 +1,7 @@
 /** What messages and causes show of addresses: nothing that may be secret. */
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../mod.ts";
-import { safeCause, safeText } from "../../src/storage/redact.ts";
+import { redactCause, redactUrl } from "../../src/storage/redact.ts";
 import { s3Source } from "../../src/storage/s3/mod.ts";
 import { failure } from "../heavy/storage/support/loading.ts";
 import { assertNoSecret } from "../support/secrets.ts";
@@ -27,7 +27,7 @@ Deno.test("Of an address, scheme, host and path are shown, and of what is none, 
     "hunter2@host": "host",
     "": "",
   };
-  for (const [address, text] of Object.entries(shown)) assert.equal(safeText(address), text);
+  for (const [address, text] of Object.entries(shown)) assert.equal(redactUrl(address), text);
 });
 
 Deno.test("Addresses that make no sense are refused without what may be secret", async () => {
@@ -46,11 +46,11 @@ Deno.test("Addresses that make no sense are refused without what may be secret",
 Deno.test("Causes hold neither queries nor users, however deep, and may go round in circles", async () => {
   const inner = new Error("GET /x?X-Amz-Signature=SIGNATURE failed");
   const cause = new TypeError("No way to https://a:hunter2@host/x#SIGNATURE", { cause: inner });
-  const { message, cause: deeper } = safeCause(cause) as Error;
+  const { message, cause: deeper } = redactCause(cause) as Error;
   assert.equal(message, "No way to https://host/x");
   assert.equal((deeper as Error).message, "GET /x failed");
   const plain = new Error("What now? Nothing #1", { cause: new Error("none") });
-  assert.equal((safeCause(plain) as Error).message, "What now? Nothing ");
+  assert.equal((redactCause(plain) as Error).message, "What now? Nothing ");
 
   const circle = new Error("/x?sig=SIGNATURE");
   circle.cause = new Error("https://host/?sig=SIGNATURE", { cause: circle });

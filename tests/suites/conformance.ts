@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import fc from "fast-check";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { filterBitsOf } from "../../src/index/item_filter.ts";
 import { BEAM_BITS } from "../../src/kernels/constants.ts";
 import type { Beams, Kernel, KernelSearch, SearchShape } from "../../src/kernels/kernel.ts";
@@ -79,7 +79,7 @@ async function checkProblem(
   const used = new Set(set.rows.flat());
   let endToken: number | undefined = ends ? 0 : undefined;
   while (endToken !== undefined && used.has(endToken)) endToken++;
-  const rowWidth = Math.max(set.vocabSize + wider, (endToken ?? 0) + 1);
+  const logitWidth = Math.max(set.vocabSize + wider, (endToken ?? 0) + 1);
   using index = await buildIndex(set.rows, { vocabSize: set.vocabSize });
   using kernel = await open(index);
   const { batchSize, beamSize } = options;
@@ -93,10 +93,10 @@ async function checkProblem(
   );
   const shape: SearchShape = {
     ...options,
-    rowWidth,
+    logitWidth,
     endToken,
     padToken: 0,
-    filters: itemFilters.map((filter) => filter && filterBitsOf(filter, storageOf(index))),
+    filters: itemFilters.map((filter) => filter && filterBitsOf(filter, loadedIndexOf(index))),
   };
   using search = kernel.begin(shape);
   const model = modelOf(RULES[rule], seed, delivery);
@@ -126,7 +126,7 @@ async function checkProblem(
       rows,
       batchSize,
       beamSize,
-      vocabSize: rowWidth,
+      vocabSize: logitWidth,
       tokens,
       parents,
       out: search.out(),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex, type BuildOptions } from "../../src/build/mod.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import type { IndexShape } from "../../src/index/format/header.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
 import { Cage, damage } from "./corrupt.ts";
@@ -67,7 +67,7 @@ export function assertItems(index: ConstraintIndex, expected: readonly Ids[]): v
 }
 
 export function assertFilter(index: ConstraintIndex, name: string, expected: boolean[]): void {
-  const bits = namedFilterBits(storageOf(index), name);
+  const bits = namedFilterBits(loadedIndexOf(index), name);
   const packed = new Uint8Array(Math.ceil(expected.length / 8));
   expected.forEach((isAllowed, i) => packed[i >> 3] |= Number(isAllowed) << (i & 7));
   assert.deepEqual(bits, packed, name);
@@ -76,7 +76,7 @@ export function assertFilter(index: ConstraintIndex, name: string, expected: boo
 /** Everything that filters and items answer, whatever they hold. */
 export function answersOf(index: ConstraintIndex): unknown[] {
   const answers: unknown[] = index.filterNames.map((name) => {
-    const bits = namedFilterBits(storageOf(index), name);
+    const bits = namedFilterBits(loadedIndexOf(index), name);
     assert.equal(bits.length, Math.ceil(index.size / 8));
     const rest = index.size % 8;
     assert.ok(rest === 0 || bits.at(-1)! >> rest === 0, "Bits behind the last ordinal");

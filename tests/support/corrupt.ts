@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { Arrival } from "../../src/index/arrival.ts";
+import { LevelLoading } from "../../src/index/level_loading.ts";
 import { indexFrom } from "../../src/index/constraint_index.ts";
 import {
   encodeShape,
@@ -12,7 +12,7 @@ import {
   planData,
 } from "../../src/index/format/header.ts";
 import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/format/layout.ts";
-import { type IndexStorage, RESULT_BYTES } from "../../src/index/index_memory.ts";
+import { type LoadedIndex, RESULT_BYTES } from "../../src/index/index_memory.ts";
 import { digestChunks, encodeHeader } from "../../src/storage/safetensors.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 import { buildAs, type Storing } from "./encodings.ts";
@@ -198,11 +198,11 @@ const ROOM = 2 ** 20;
  */
 export class Cage {
   readonly index: ConstraintIndex;
-  readonly storage: IndexStorage;
+  readonly loaded: LoadedIndex;
 
-  private constructor(storage: IndexStorage) {
-    this.storage = storage;
-    this.index = indexFrom(storage);
+  private constructor(loaded: LoadedIndex) {
+    this.loaded = loaded;
+    this.index = indexFrom(loaded);
   }
 
   static async create(shape: IndexShape): Promise<Cage> {
@@ -217,7 +217,7 @@ export class Cage {
     const records = levelTable(shape.levels, data);
     heap.u32(table, records.length).set(records);
     const header = await encodeHeader(sections, encodeShape(shape), []);
-    const arrival = Arrival.complete(partCount(shape));
+    const arrival = LevelLoading.complete(partCount(shape));
     return new Cage({
       heap,
       shape,
@@ -226,18 +226,18 @@ export class Cage {
       table,
       scratch,
       header,
-      arrival,
+      loading: arrival,
     });
   }
 
   /** Puts data in place. */
   fill(data: Uint8Array): void {
-    this.storage.heap.u8(this.storage.data, data.length).set(data);
+    this.loaded.heap.u8(this.loaded.data, data.length).set(data);
   }
 
   /** Fills everything that is neither index nor level table nor the module's own with a word. */
   poison(word: number): void {
-    const { heap, table, data, shape } = this.storage;
+    const { heap, table, data, shape } = this.loaded;
     const first = Math.ceil(heap.exports.heapBase() / 4) * 4;
     const afterTable = table + shape.levels.length * LEVEL_RECORD_BYTES;
     heap.u32(first, (table - first) / 4).fill(word);
@@ -246,7 +246,7 @@ export class Cage {
 
   /** Asserts that nothing has grown, which would have opened the cage. */
   assertClosed(): void {
-    const { heap, data, dataByteLength } = this.storage;
+    const { heap, data, dataByteLength } = this.loaded;
     assert.equal(heap.memory.buffer.byteLength, data + dataByteLength, "The memory has grown");
   }
 }

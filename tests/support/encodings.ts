@@ -2,10 +2,10 @@
 
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { indexFrom, storageOf } from "../../src/index/constraint_index.ts";
+import { indexFrom, loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { encodeShape, type IndexShape } from "../../src/index/format/header.ts";
 import { type LevelShape, planSections } from "../../src/index/format/layout.ts";
-import { Pace } from "../../src/build/progress.ts";
+import { Progress } from "../../src/build/progress.ts";
 import type { RowCursor } from "../../src/build/row_cursor.ts";
 import { reserve } from "../../src/index/index_memory.ts";
 import { writeIndex } from "../../src/build/write_levels.ts";
@@ -63,7 +63,7 @@ export async function buildAs(
   ...storings: Storing[]
 ): Promise<ConstraintIndex> {
   using planned = await buildIndex(rows, { vocabSize });
-  const { shape } = storageOf(planned);
+  const { shape } = loadedIndexOf(planned);
   const levels = shape.levels.map((level, d) => stored(level, storings[d % storings.length]));
   return await writeAs(rows, { ...shape, levels });
 }
@@ -73,7 +73,7 @@ async function writeAs(
   shape: IndexShape,
 ): Promise<ConstraintIndex> {
   const memory = await reserve(shape);
-  await writeIndex(new ArrayCursor(rows), memory, new Pace({}));
+  await writeIndex(new ArrayCursor(rows), memory, new Progress({}));
   const { heap, data, dataByteLength } = memory;
   const digests = await digestChunks((at, length) => heap.u8(data + at, length), dataByteLength);
   const { sections } = planSections(shape.levels);

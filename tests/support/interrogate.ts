@@ -6,7 +6,7 @@ import { maskLogits } from "../../src/decode/mask.ts";
 import { searchShape } from "../../src/decode/options.ts";
 import { toResult } from "../../src/decode/result.ts";
 import type { BeamSearchOptions } from "../../src/decode/types.ts";
-import { storageOf } from "../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { BEAM_BITS } from "../../src/kernels/constants.ts";
 import type { KernelSearch, Logits } from "../../src/kernels/kernel.ts";
 import { WasmKernel } from "../../src/kernels/wasm/kernel.ts";
@@ -90,17 +90,17 @@ function search(
   seed: number,
   answers: Answers,
 ): void {
-  const storage = storageOf(index);
+  const loaded = loadedIndexOf(index);
   const { batchSize = 1, beamSize, endToken } = options;
   const width = options.vocabSize ?? index.vocabSize;
-  using search = new WasmKernel(storage).begin(searchShape(index, options));
+  using search = new WasmKernel(loaded).begin(searchShape(index, options));
   const steps = index.maxLength + (endToken === undefined ? 0 : 1);
   while (search.step < steps && search.isLive) {
     search.advance(logitsOf(search, width, seed + search.step));
     assertBeams(index, search, width);
     answers.push(...search.tokens(), ...search.parents());
   }
-  const result = toResult(storage, batchSize, beamSize, search.beams(), "wasm");
+  const result = toResult(loaded, batchSize, beamSize, search.beams(), "wasm");
   const { sequences, ordinals, counts, scores, lengths } = result;
   const beams = ordinals.length;
   for (let beam = 0; beam < beams; beam++) {

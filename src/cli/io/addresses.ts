@@ -1,5 +1,5 @@
 /** Arguments that are addresses rather than paths, and how messages show them. */
-import { safeText } from "../../storage/redact.ts";
+import { redactUrl } from "../../storage/redact.ts";
 
 /** Whether an argument is an address rather than a path. */
 export function isAddress(argument: string): boolean {
@@ -14,5 +14,5 @@ export function isS3(argument: string): boolean {
 /** An argument as messages show it: addresses without user, password and query, which may be secret. */
 export function shownName(argument: string): string {
   const isPublic = !isAddress(argument) || /^s3:\/\/[^/:@]+(?:\/|$)/i.test(argument);
-  return isPublic ? argument : safeText(argument);
+  return isPublic ? argument : redactUrl(argument);
 }

@@ -1,5 +1,5 @@
 /** Long lists of sequences on standard output, as text or as JSON lines. */
-import { Pace } from "../../build/progress.ts";
+import { Progress } from "../../build/progress.ts";
 import { UsageError } from "../errors.ts";
 import type { Io } from "./terminal.ts";
 
@@ -11,14 +11,14 @@ const TURNS_PER_TICK = 2 ** 10;
 /** Collects lines, writes many at once, and lets Ctrl-C through. */
 export class Listing {
   #io: Io;
-  #pace: Pace;
+  #pace: Progress;
   #text = "";
   #turns = 0;
 
   /** @param onProgress called from time to time with what {@linkcode turn} was told. */
   constructor(io: Io, onProgress?: (done: number, total?: number) => void) {
     this.#io = io;
-    this.#pace = new Pace({ signal: io.signal, onProgress });
+    this.#pace = new Progress({ signal: io.signal, onProgress });
   }
 
   /** Appends a line. */

@@ -6,9 +6,9 @@ import type { ErrorFacts } from "../../errors.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import {
   bodyOf,
-  type Exchange,
   json,
   onIndex,
+  type RequestContext,
   type Route,
   rowsOf,
   type Server,
@@ -24,25 +24,25 @@ const TURN_MS = 20;
 /** Where the model searches. */
 export const decodeRoute: Route = {
   method: "POST",
-  async answer(server, exchange) {
+  async answer(server, context) {
     const { settings: { model }, schemas } = server;
     if (!model) {
       throw new Refusal(501, "no-model", "This server has no model; it answers /v1/mask only");
     }
-    const body = await bodyOf(schemas.decode, server, exchange);
-    return await onIndex(server, exchange, (lease) => decode(server, exchange, body, lease, model));
+    const body = await bodyOf(schemas.decode, server, context);
+    return await onIndex(server, context, (lease) => decode(server, context, body, lease, model));
   },
 };
 
 async function decode(
   { settings }: Server,
-  exchange: Exchange,
+  context: RequestContext,
   body: DecodeRequest,
   { index, decoder, filters }: Lease,
   factory: ModelFactory,
 ): Promise<Response> {
   const { limits, search, now, onError } = settings;
-  const { signal, trace, checkTime } = exchange;
+  const { signal, trace, checkTime } = context;
   const rows = rowsOf("prompts", body.prompts, body.filter, limits.filterTerms);
   const { prompts: _, filter: __, beams, ...asked } = body;
   // What is undefined must not hide a default.
@@ -55,10 +55,10 @@ async function decode(
   const prompts = rows.map(({ tokens }) => tokens);
   let served: ServedModel | undefined;
   try {
-    exchange.during = "making the model";
+    context.during = "making the model";
     served = await trace.phase("model", () => makeModel(factory, prompts, signal));
     signal.throwIfAborted();
-    exchange.during = "searching";
+    context.during = "searching";
     const found = await trace.phase("decode", () =>
       decoder.beamSearch(inTurns(served!, now), {
         ...options,

@@ -5,11 +5,11 @@ import { Refusal } from "../problem.ts";
 /** Where prefixes are looked up. */
 export const maskRoute: Route = {
   method: "POST",
-  async answer(server, exchange) {
+  async answer(server, context) {
     const { settings: { limits }, schemas } = server;
-    const { trace, checkTime } = exchange;
-    const body = await bodyOf(schemas.mask, server, exchange);
-    return await onIndex(server, exchange, ({ index, filters }) =>
+    const { trace, checkTime } = context;
+    const body = await bodyOf(schemas.mask, server, context);
+    return await onIndex(server, context, ({ index, filters }) =>
       trace.phase("mask", () => {
         let left = limits.maskTokens;
         const rows = rowsOf("prefixes", body.prefixes, body.filter, limits.filterTerms);

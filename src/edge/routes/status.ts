@@ -12,11 +12,11 @@ export const healthRoute: Route = {
 export const readyRoute: Route = {
   method: "GET",
   isOpen: () => true,
-  answer({ index, settings: { now } }, exchange) {
-    index.look(exchange.background);
+  answer({ index, settings: { now } }, context) {
+    index.look(context.background);
     const { current, failure } = index;
     const seconds = (since: number) => Math.max(0, now() - since) / 1000;
-    exchange.digest = current?.index.digest;
+    context.digest = current?.index.digest;
     const status = {
       ready: current !== undefined,
       index: current && {
@@ -50,12 +50,12 @@ export const readyRoute: Route = {
 export const metricsRoute: Route = {
   method: "GET",
   isOpen: ({ openMetrics }) => openMetrics === true,
-  answer({ index, gate, metrics, settings: { now } }) {
+  answer({ index, admission, metrics, settings: { now } }) {
     const { current } = index;
     const text = metrics.text({
-      running: gate.running,
-      waiting: gate.waiting,
-      rejected: gate.rejected,
+      running: admission.running,
+      waiting: admission.waiting,
+      rejected: admission.rejected,
       index: current && {
         digest: current.index.digest,
         backend: current.decoder.backend,

@@ -2,7 +2,7 @@
 import { ModelOutputError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
 import { LEVEL_RECORD_BYTES, NONE } from "../../index/format/layout.ts";
-import type { IndexStorage } from "../../index/index_memory.ts";
+import type { LoadedIndex } from "../../index/index_memory.ts";
 import type { Beams, Kernel, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
@@ -20,19 +20,19 @@ const FORM = numbered(LOGITS_FORMS);
 /** A kernel over the memory of an index. Searches share the memory, each has its own workspace. */
 export class WasmKernel implements Kernel {
   readonly backend = "wasm";
-  #storage: IndexStorage | undefined;
+  #loaded: LoadedIndex | undefined;
 
-  constructor(storage: IndexStorage) {
-    this.#storage = storage;
+  constructor(loaded: LoadedIndex) {
+    this.#loaded = loaded;
   }
 
   begin(shape: SearchShape): KernelSearch {
-    if (!this.#storage) throw new Error("The kernel has been disposed");
-    return new WasmSearch(this.#storage, shape);
+    if (!this.#loaded) throw new Error("The kernel has been disposed");
+    return new WasmSearch(this.#loaded, shape);
   }
 
   [Symbol.dispose](): void {
-    this.#storage = undefined;
+    this.#loaded = undefined;
   }
 }
 
@@ -48,7 +48,7 @@ function addressIn(filter: FilterBits | undefined, offset: number | undefined): 
 
 class WasmSearch implements KernelSearch {
   step = 0;
-  #storage: IndexStorage;
+  #loaded: LoadedIndex;
   #shape: SearchShape;
   #maxLength: number;
   /** Words of one beam array. */
@@ -68,10 +68,10 @@ class WasmSearch implements KernelSearch {
   /** Step whose rows of `#out` have been marked. */
   #markedStep = -1;
 
-  constructor(storage: IndexStorage, shape: SearchShape) {
-    const { batchSize: B, beamSize: M, rowWidth: W, tokensPerBeam, filters } = shape;
-    const { levels } = storage.shape;
-    this.#storage = storage;
+  constructor(loaded: LoadedIndex, shape: SearchShape) {
+    const { batchSize: B, beamSize: M, logitWidth: W, tokensPerBeam, filters } = shape;
+    const { levels } = loaded.shape;
+    this.#loaded = loaded;
     this.#shape = shape;
     this.#maxLength = levels.length;
     this.#stride = B * M;
@@ -99,10 +99,10 @@ class WasmSearch implements KernelSearch {
       begins: place(M * 4),
       ends: place(M * 4),
       touched: place(M * 4),
-      inverses: place((this.#maxLength + 2) * 4),
+      lengthNorms: place((this.#maxLength + 2) * 4),
       filters: place(filters ? B * 8 : 0),
     };
-    const { heap } = storage;
+    const { heap } = loaded;
     const base = this.#workspace = heap.allocate(bytes);
     this.#record = base + offsets.record;
     this.#input = base + offsets.input;
@@ -110,9 +110,9 @@ class WasmSearch implements KernelSearch {
     this.#tokens = base + offsets.tokens;
     this.#parents = base + offsets.parents;
     this.#filters = base + offsets.filters;
-    const inverses = heap.f32(base + offsets.inverses, this.#maxLength + 2);
-    for (let length = 0; length < inverses.length; length++) {
-      inverses[length] = length === 0 ? 1 : length ** -shape.lengthPenalty;
+    const lengthNorms = heap.f32(base + offsets.lengthNorms, this.#maxLength + 2);
+    for (let length = 0; length < lengthNorms.length; length++) {
+      lengthNorms[length] = length === 0 ? 1 : length ** -shape.lengthPenalty;
     }
     const fields: Partial<Record<keyof typeof FIELD, number>> = {
       BEAMS: M,
@@ -133,7 +133,7 @@ class WasmSearch implements KernelSearch {
       ROW_BEGINS: base + offsets.begins,
       ROW_ENDS: base + offsets.ends,
       ROW_TOUCHED: base + offsets.touched,
-      INVERSES: base + offsets.inverses,
+      LENGTH_NORMS: base + offsets.lengthNorms,
       FILTERS: filters ? this.#filters : 0,
     };
     const record = heap.u32(this.#record, SEARCH_FIELDS.length);
@@ -168,30 +168,30 @@ class WasmSearch implements KernelSearch {
 
   out(): Float32Array<ArrayBuffer> {
     if (this.#isDisposed) throw new Error("The search has been disposed");
-    const { heap } = this.#storage;
-    const { rowWidth } = this.#shape;
+    const { heap } = this.#loaded;
+    const { logitWidth } = this.#shape;
     // Sized for every later step at once: growing again would detach the view of another search.
-    this.#out ??= heap.allocate(this.#stride * rowWidth * 4 + 128);
+    this.#out ??= heap.allocate(this.#stride * logitWidth * 4 + 128);
     if (this.#markedStep !== this.step) {
       this.#markedStep = this.step;
-      const words = heap.u32(this.#out, this.rows * rowWidth);
-      for (let at = 0; at < words.length; at += rowWidth) {
+      const words = heap.u32(this.#out, this.rows * logitWidth);
+      for (let at = 0; at < words.length; at += logitWidth) {
         words[at] = UNWRITTEN;
-        words[at + rowWidth - 1] = UNWRITTEN;
+        words[at + logitWidth - 1] = UNWRITTEN;
       }
     }
-    return heap.f32(this.#out, this.rows * rowWidth);
+    return heap.f32(this.#out, this.rows * logitWidth);
   }
 
   advance(logits: Logits): void {
-    const { heap } = this.#storage;
-    const { rowWidth, filters } = this.#shape;
+    const { heap } = this.#loaded;
+    const { logitWidth, filters } = this.#shape;
     const rows = this.rows;
     const address = this.#addressOf(logits);
-    if (address === undefined) checkLogits(logits, this.step, rows, rowWidth);
+    if (address === undefined) checkLogits(logits, this.step, rows, logitWidth);
     const isMarked = address === this.#out && this.#markedStep === this.step;
     const { step } = this;
-    const { table } = this.#storage;
+    const { table } = this.#loaded;
     const record = heap.u32(this.#record, SEARCH_FIELDS.length);
     record[FIELD.LEVEL] = step < this.#maxLength ? table + step * LEVEL_RECORD_BYTES : 0;
     record[FIELD.STEP] = step;
@@ -237,7 +237,7 @@ class WasmSearch implements KernelSearch {
   [Symbol.dispose](): void {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    const { heap } = this.#storage;
+    const { heap } = this.#loaded;
     heap.free(this.#workspace);
     if (this.#out !== undefined) heap.free(this.#out);
     if (this.#window !== undefined) heap.free(this.#window);
@@ -246,8 +246,8 @@ class WasmSearch implements KernelSearch {
   /** Where logits stand that need no copy. */
   #addressOf(logits: Logits): number | undefined {
     if (!(logits instanceof Float32Array)) return undefined;
-    const isOurs = logits.buffer === this.#storage.heap.memory.buffer;
-    if (isOurs && logits.length === this.rows * this.#shape.rowWidth) return logits.byteOffset;
+    const isOurs = logits.buffer === this.#loaded.heap.memory.buffer;
+    if (isOurs && logits.length === this.rows * this.#shape.logitWidth) return logits.byteOffset;
     // The memory has grown since the view was taken. What was written before is still there; what was
     // written later is lost, and then the marks are.
     const isDetached = (logits.buffer as ArrayBuffer).detached;
@@ -256,14 +256,14 @@ class WasmSearch implements KernelSearch {
 
   /** Copies logits through a window of a few rows. */
   #stepThroughWindow(logits: Logits, rows: number): void {
-    const { heap } = this.#storage;
-    const { rowWidth } = this.#shape;
+    const { heap } = this.#loaded;
+    const { logitWidth } = this.#shape;
     const form = logits.BYTES_PER_ELEMENT === 2 ? FORM.FLOAT16 : FORM.FLOAT32;
     // Sized in single-precision rows, so that it serves any later step as well.
-    const windowRows = Math.max(1, Math.floor(WINDOW_BYTES / (rowWidth * 4)));
-    this.#window ??= heap.allocate(windowRows * rowWidth * 4 + 128);
+    const windowRows = Math.max(1, Math.floor(WINDOW_BYTES / (logitWidth * 4)));
+    this.#window ??= heap.allocate(windowRows * logitWidth * 4 + 128);
     const bits = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
-    const rowBytes = rowWidth * logits.BYTES_PER_ELEMENT;
+    const rowBytes = logitWidth * logits.BYTES_PER_ELEMENT;
     for (let row = 0; row < rows; row += windowRows) {
       const count = Math.min(windowRows, rows - row);
       heap.u8(this.#window, count * rowBytes)
@@ -273,13 +273,13 @@ class WasmSearch implements KernelSearch {
   }
 
   #stepRows(first: number, rows: number, address: number, form: number): void {
-    const { exports } = this.#storage.heap;
+    const { exports } = this.#loaded.heap;
     const bad = exports.stepRows(this.#record, first, rows, address, form) >>> 0;
     if (bad === NONE) return;
     if (form === FORM.MARKED && this.#isUnwritten(bad)) {
       throw new ModelOutputError(
         "unwritten-logits",
-        `Cannot search: at step ${this.step} the model has not written row ${bad} of "input.out"; fill all ${this.#shape.rowWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
+        `Cannot search: at step ${this.step} the model has not written row ${bad} of "input.out"; fill all ${this.#shape.logitWidth} logits, and read "input.out" again after every await, because memory that grows detaches earlier views`,
         { step: this.step, row: bad },
       );
     }
@@ -288,17 +288,17 @@ class WasmSearch implements KernelSearch {
 
   /** Whether a mark stands at an end of a row of `#out`. */
   #isUnwritten(row: number): boolean {
-    const { rowWidth } = this.#shape;
-    const words = this.#storage.heap.u32(this.#out! + row * rowWidth * 4, rowWidth);
-    return words[0] === UNWRITTEN || words[rowWidth - 1] === UNWRITTEN;
+    const { logitWidth } = this.#shape;
+    const words = this.#loaded.heap.u32(this.#out! + row * logitWidth * 4, logitWidth);
+    return words[0] === UNWRITTEN || words[logitWidth - 1] === UNWRITTEN;
   }
 
   #words(address: number): Uint32Array<ArrayBuffer> {
-    return this.#storage.heap.u32(address, this.#stride);
+    return this.#loaded.heap.u32(address, this.#stride);
   }
 
   #view(address: number): Beams {
-    const { heap } = this.#storage;
+    const { heap } = this.#loaded;
     const bytes = this.#stride * 4;
     return {
       scores: heap.f32(address, this.#stride),

@@ -40,7 +40,7 @@ export const SEARCH_FIELDS = [
   "ROW_ENDS",
   "ROW_TOUCHED",
   /** [maxLength + 2] f32: length^-lengthPenalty. */
-  "INVERSES",
+  "LENGTH_NORMS",
   /** [B, 2] addresses of the step's edge filter and end filter, 0 = none; or 0. */
   "FILTERS",
 ] as const;

@@ -1,7 +1,7 @@
 /** Filters in GPU memory: one buffer, in which each filter is placed when a search first uses it. */
 import { LimitError } from "../../errors.ts";
 import type { FilterBits } from "../../index/filter_bits.ts";
-import { Ranges } from "../../wasm/allocator.ts";
+import { Allocator } from "../../wasm/allocator.ts";
 import type { WasmHeap } from "../../wasm/heap.ts";
 import { freeBuffer, makeBuffer, upload } from "./device.ts";
 
@@ -19,7 +19,7 @@ export class GpuFilters implements Disposable {
   /** Small, to begin with, and to go back to. */
   #empty: GPUBuffer;
   /** Words of the buffer that are taken, and by which filter. */
-  #ranges = new Ranges(0);
+  #allocator = new Allocator(0);
   #placed = new WeakMap<FilterBits, number>();
 
   /** @param heap where the filters are copied from. */
@@ -40,7 +40,7 @@ export class GpuFilters implements Disposable {
     const known = this.#placed.get(filter);
     if (known !== undefined) return known;
     const words = filter.byteLength / 4;
-    const address = this.#ranges.find(words);
+    const address = this.#allocator.find(words);
     const bytes = (address + words) * 4;
     const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
     const most = Math.floor(Math.min(maxBufferSize, maxStorageBufferBindingSize) / 16) * 16;
@@ -52,11 +52,11 @@ export class GpuFilters implements Disposable {
       );
     }
     if (bytes > this.buffer.size) this.#grow(Math.min(2 * bytes, most));
-    this.#ranges.take(address, words);
+    this.#allocator.take(address, words);
     this.#placed.set(filter, address);
     upload(this.#device, this.#heap, filter, this.buffer, address * 4);
-    const ranges = this.#ranges;
-    filter.whenFreed(() => ranges.give(address));
+    const allocator = this.#allocator;
+    filter.whenFreed(() => allocator.give(address));
     return address;
   }
 
@@ -67,7 +67,7 @@ export class GpuFilters implements Disposable {
   forget(): void {
     this.#replace(this.#empty);
     this.generation++;
-    this.#ranges = new Ranges(0);
+    this.#allocator = new Allocator(0);
     this.#placed = new WeakMap();
   }
 

@@ -70,7 +70,7 @@ export class GpuSearch implements KernelSearch {
   #records: GPUBuffer;
   #params: GPUBuffer;
   #flags: GPUBuffer;
-  #inverses: GPUBuffer;
+  #lengthNorms: GPUBuffer;
   #filterTable: GPUBuffer;
   #filterGeneration: number;
   #staging: GPUBuffer;
@@ -110,13 +110,13 @@ export class GpuSearch implements KernelSearch {
     this.parentBuffer = make("parents", this.#stride);
     this.#params = make("params", steps * PARAM_BYTES / 4, UNIFORM | COPY_DST);
     this.#flags = make("flags", steps);
-    this.#inverses = make("inverses", steps + 1);
+    this.#lengthNorms = make("length norms", steps + 1);
     this.#filterTable = make("filter table", tableWords);
     this.#staging = make("staging", this.#stagingWords(steps), MAP_READ | COPY_DST);
     const { queue } = device;
     queue.writeBuffer(this.#flags, 0, new Uint32Array(steps).fill(NONE));
     queue.writeBuffer(
-      this.#inverses,
+      this.#lengthNorms,
       0,
       Float32Array.from(
         { length: steps + 1 },
@@ -177,7 +177,7 @@ export class GpuSearch implements KernelSearch {
   }
 
   out(): Float32Array<ArrayBuffer> {
-    const length = this.rows * this.#shape.rowWidth;
+    const length = this.rows * this.#shape.logitWidth;
     if (this.#out?.length !== length) this.#out = new Float32Array(length);
     return this.#out;
   }
@@ -185,16 +185,16 @@ export class GpuSearch implements KernelSearch {
   /** One step with logits of the CPU: uploads them and reads the beams back. */
   async advance(logits: Logits): Promise<void> {
     const { device } = this.#shared;
-    const { rowWidth } = this.#shape;
-    checkLogits(logits, this.step, this.rows, rowWidth);
+    const { logitWidth } = this.#shape;
+    checkLogits(logits, this.step, this.rows, logitWidth);
     const isHalf = logits.BYTES_PER_ELEMENT === 2;
-    this.#require(this.#stride * rowWidth * 4, "logits");
+    this.#require(this.#stride * logitWidth * 4, "logits");
     this.#watch(device);
     this.#upload ??= this.#own(
       makeBuffer(
         device,
         "logits",
-        this.#stride * rowWidth * 4,
+        this.#stride * logitWidth * 4,
         GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
       ),
     );
@@ -210,7 +210,7 @@ export class GpuSearch implements KernelSearch {
     this.advanceOnGpu({
       buffer: this.#upload,
       offset: 0,
-      rowStride: rowWidth,
+      rowStride: logitWidth,
       type: isHalf ? "float16" : "float32",
     });
     await this.read();
@@ -223,7 +223,7 @@ export class GpuSearch implements KernelSearch {
    */
   advanceOnGpu(logits: GpuLogits): void {
     const { device } = this.#shared;
-    const { beamSize: M, rowWidth: W } = this.#shape;
+    const { beamSize: M, logitWidth: W } = this.#shape;
     const rows = this.rows;
     if (this.#shape.filters && this.#shared.filters.generation !== this.#filterGeneration) {
       throw new BackendError(
@@ -311,7 +311,7 @@ export class GpuSearch implements KernelSearch {
         words,
         logits,
         { buffer: input },
-        { buffer: this.#inverses },
+        { buffer: this.#lengthNorms },
         { buffer: filters.buffer },
         table,
         { buffer: this.#records },
@@ -505,7 +505,7 @@ export class GpuSearch implements KernelSearch {
   #bindLogits(logits: GpuLogits): { resource: GPUBufferBinding; first: number } {
     const { buffer, offset, rowStride, type } = logits ?? {};
     const size = type === "float16" ? 2 : 4;
-    const width = this.#shape.rowWidth;
+    const width = this.#shape.logitWidth;
     const end = offset + ((this.rows - 1) * rowStride + width) * size;
     // Bindings are multiples of 4 bytes.
     const needed = Math.ceil(end / 4) * 4;

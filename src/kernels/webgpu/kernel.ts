@@ -8,7 +8,7 @@ import {
   NONE,
   planSections,
 } from "../../index/format/layout.ts";
-import type { IndexStorage } from "../../index/index_memory.ts";
+import type { LoadedIndex } from "../../index/index_memory.ts";
 import type { Kernel, SearchShape } from "../kernel.ts";
 import { compilePipelines, freeBuffer, makeBuffer, type Pipelines, upload } from "./device.ts";
 import { GpuFilters } from "./gpu_filters.ts";
@@ -19,8 +19,8 @@ import { type GpuCounters, GpuSearch, type Level } from "./gpu_search.ts";
 const TABLE_BASE = 256;
 
 /** Why an index cannot be searched on a device, or undefined if it can. */
-export function misfit(storage: IndexStorage, limits: GPUSupportedLimits): string | undefined {
-  const { levels } = storage.shape;
+export function misfit(loaded: LoadedIndex, limits: GPUSupportedLimits): string | undefined {
+  const { levels } = loaded.shape;
   const { byteLength } = planSections(levels);
   if (byteLength > limits.maxBufferSize) {
     return `the index has ${byteLength} bytes, a buffer of the adapter at most ${limits.maxBufferSize}`;
@@ -41,23 +41,23 @@ export class WebGpuKernel implements Kernel {
   readonly counters: GpuCounters = { readbacks: 0, timing: undefined };
   readonly filters: GpuFilters;
   /** Let go of on dispose. */
-  #storage: IndexStorage | undefined;
+  #loaded: LoadedIndex | undefined;
   #pipelines: Pipelines;
   #index: GPUBuffer;
   #levels: Level[];
 
   private constructor(
-    storage: IndexStorage,
+    loaded: LoadedIndex,
     device: GPUDevice,
     pipelines: Pipelines,
     index: GPUBuffer,
   ) {
     this.device = device;
-    this.#storage = storage;
+    this.#loaded = loaded;
     this.#pipelines = pipelines;
     this.#index = index;
-    this.#levels = bindLevels(storage);
-    this.filters = new GpuFilters(device, storage.heap);
+    this.#levels = bindLevels(loaded);
+    this.filters = new GpuFilters(device, loaded.heap);
   }
 
   /**
@@ -65,12 +65,12 @@ export class WebGpuKernel implements Kernel {
    *
    * @throws {BackendError} if the device does not take it.
    */
-  static async create(storage: IndexStorage, device: GPUDevice): Promise<WebGpuKernel> {
-    const why = misfit(storage, device.limits);
+  static async create(loaded: LoadedIndex, device: GPUDevice): Promise<WebGpuKernel> {
+    const why = misfit(loaded, device.limits);
     if (why) throw new BackendError("index-too-large", `Cannot search on this device: ${why}`);
     const pipelines = await compilePipelines(device);
     // Named filters and item ids stand behind the levels, and stay on the CPU.
-    const { byteLength } = planSections(storage.shape.levels);
+    const { byteLength } = planSections(loaded.shape.levels);
     device.pushErrorScope("out-of-memory");
     const index = makeBuffer(
       device,
@@ -86,12 +86,12 @@ export class WebGpuKernel implements Kernel {
         `Cannot place the index on the GPU: ${error.message}`,
       );
     }
-    upload(device, storage.heap, { address: storage.data, byteLength }, index, 0);
-    return new WebGpuKernel(storage, device, pipelines, index);
+    upload(device, loaded.heap, { address: loaded.data, byteLength }, index, 0);
+    return new WebGpuKernel(loaded, device, pipelines, index);
   }
 
   begin(shape: SearchShape): GpuSearch {
-    if (!this.#storage) throw new Error("The kernel has been disposed");
+    if (!this.#loaded) throw new Error("The kernel has been disposed");
     const { device, filters, counters } = this;
     return new GpuSearch(shape, {
       device,
@@ -104,14 +104,14 @@ export class WebGpuKernel implements Kernel {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#storage) return;
-    this.#storage = undefined;
+    if (!this.#loaded) return;
+    this.#loaded = undefined;
     this.filters[Symbol.dispose]();
     freeBuffer(this.device, this.#index);
   }
 }
 
-function bindLevels({ shape }: IndexStorage): Level[] {
+function bindLevels({ shape }: LoadedIndex): Level[] {
   const { sections } = planSections(shape.levels);
   const table = levelTable(shape.levels, TABLE_BASE);
   return shape.levels.map((_, d) => {

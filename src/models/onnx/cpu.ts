@@ -2,7 +2,7 @@
 import type { Logits, Model, ModelInput } from "../../decode/types.ts";
 import { rangeError } from "../../errors.ts";
 import type { OrtModule } from "./session.ts";
-import type { Move, Mover, OnnxSearch, StepLogits } from "./decode_steps.ts";
+import type { CacheReorder, Move, OnnxSearch, StepLogits } from "./decode_steps.ts";
 
 /** A step of the CPU. */
 export interface CpuMove extends Move {
@@ -14,7 +14,7 @@ export interface CpuMove extends Move {
 type Numbers = Float32Array | Uint16Array | BigInt64Array | Int32Array;
 
 /** Moves rows in memory. */
-export function cpuMover(ort: OrtModule): Mover<CpuMove> {
+export function cpuReorder(ort: OrtModule): CacheReorder<CpuMove> {
   return {
     gather(source, { rows, parents }) {
       const sourceRows = source.dims[0];

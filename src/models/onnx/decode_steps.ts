@@ -1,6 +1,6 @@
 /** The steps of one search through an ONNX model: prefill, caches that follow their beams, what is fed and fetched. */
 import { BackendError, EspalierError, ModelOutputError } from "../../errors.ts";
-import { type CacheInfo, type GraphForm, isFree, type ModelForm } from "./signature.ts";
+import { type CacheInfo, type GraphInputs, type GraphSignature, isFree } from "./signature.ts";
 import {
   type Graph,
   intTensor,
@@ -12,11 +12,11 @@ import {
 import type { Prompts } from "./prompts.ts";
 
 /** A model that is open on a provider. */
-export interface Engine {
+export interface OnnxSessions {
   readonly ort: OrtModule;
-  readonly form: ModelForm;
-  readonly first: Graph;
-  readonly next: Graph;
+  readonly signature: GraphSignature;
+  readonly prefill: Graph;
+  readonly decode: Graph;
   readonly encoder?: Graph;
 }
 
@@ -28,7 +28,7 @@ export interface Move {
 }
 
 /** How rows move where they live: in the memory of the CPU, or of the GPU. What is returned is the caller's to dispose. */
-export interface Mover<M extends Move> {
+export interface CacheReorder<M extends Move> {
   /** [rows, …] with row i = source[parents[i]]; the source itself if that is the same. */
   gather(source: Tensor, move: M): Tensor | Promise<Tensor>;
   /** [rows, width + 1] ids: those of the parents, if there are any before, and then the tokens. */
@@ -46,8 +46,8 @@ export interface StepLogits {
 
 /** One search. Holds tensors between steps; dispose of it to let go of them. */
 export class OnnxSearch<M extends Move> implements AsyncDisposable {
-  #engine: Engine;
-  #mover: Mover<M>;
+  #sessions: OnnxSessions;
+  #reorder: CacheReorder<M>;
   #prompts: Prompts;
   #startToken: number | undefined;
   /** Step that comes next, unless it is 0. */
@@ -62,9 +62,14 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   #logits: Tensor | undefined;
 
   /** @param startToken what the decoder begins with, where there is an encoder that takes the prompts. */
-  constructor(engine: Engine, mover: Mover<M>, prompts: Prompts, startToken?: number) {
-    this.#engine = engine;
-    this.#mover = mover;
+  constructor(
+    sessions: OnnxSessions,
+    reorder: CacheReorder<M>,
+    prompts: Prompts,
+    startToken?: number,
+  ) {
+    this.#sessions = sessions;
+    this.#reorder = reorder;
     this.#prompts = prompts;
     this.#startToken = startToken;
   }
@@ -98,7 +103,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     return logits;
   }
 
-  /** Resolves when no step runs any more and all tensors are free: until then the engine must stay open. */
+  /** Resolves when no step runs any more and all tensors are free: until then the sessions must stay open. */
   [Symbol.asyncDispose](): Promise<void> {
     this.#isDisposed = true;
     return this.#closed ??= this.#close();
@@ -111,7 +116,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     this.#clear();
     if (!logits) return;
     // The search may be about to read them.
-    await this.#mover.settle?.();
+    await this.#reorder.settle?.();
     free(logits);
   }
 
@@ -137,30 +142,30 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   }
 
   get #hasCache(): boolean {
-    return this.#engine.form.next.past.length > 0;
+    return this.#sessions.signature.decode.past.length > 0;
   }
 
   /** The token that each row starts with, and what the encoder makes of the prompts. */
   async #begin(): Promise<void> {
     this.#clear();
-    const { ort, form, encoder } = this.#engine;
+    const { ort, signature, encoder } = this.#sessions;
     const { rows, width, ids } = this.#prompts;
-    const { type } = form.first.ints.ids!;
+    const { type } = signature.prefill.ints.ids!;
     if (!encoder) {
       this.#ids = intTensor(ort, type, rows, width, (row, i) => ids[row * width + i]);
       return;
     }
     this.#ids = intTensor(ort, type, rows, 1, () => this.#startToken!);
-    const { ids: input, mask } = form.encoder!.ints;
+    const { ids: input, mask } = signature.encoder!.ints;
     const feeds: Record<string, Tensor> = {
       [input!.name]: intTensor(ort, input!.type, rows, width, (row, i) => ids[row * width + i]),
     };
     if (mask) feeds[mask.name] = this.#crossMask(mask.type, 1);
     const wanted = new Map<string, string>();
-    const { hidden } = form.first;
-    if (hidden ?? form.next.hidden) wanted.set("encoder_hidden_states", "last_hidden_state");
-    if (form.crossFrom === "encoder") {
-      for (const { name, output, isCross } of form.next.past) {
+    const { hidden } = signature.prefill;
+    if (hidden ?? signature.decode.hidden) wanted.set("encoder_hidden_states", "last_hidden_state");
+    if (signature.crossFrom === "encoder") {
+      for (const { name, output, isCross } of signature.decode.past) {
         if (isCross) wanted.set(name, output);
       }
     }
@@ -174,28 +179,28 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     if (step === 1) moved.push(this.#cross);
     for (const tensors of moved) {
       for (const [name, source] of tensors) {
-        const target = await this.#mover.gather(source, move);
+        const target = await this.#reorder.gather(source, move);
         if (target === source) continue;
         tensors.set(name, target);
         free(source);
       }
     }
-    const { ids } = this.#engine.form.next.ints;
+    const { ids } = this.#sessions.signature.decode.ints;
     const before = this.#ids;
-    this.#ids = await this.#mover.extend(this.#hasCache ? undefined : before, move, ids!.type);
+    this.#ids = await this.#reorder.extend(this.#hasCache ? undefined : before, move, ids!.type);
     free(before);
   }
 
   async #run(step: number, { rows, beamSize }: M): Promise<StepLogits> {
-    const { form, first, next } = this.#engine;
+    const { signature, prefill, decode: next } = this.#sessions;
     const isFirst = step === 0 || !this.#hasCache;
-    const graph = isFirst ? form.first : form.next;
+    const graph = isFirst ? signature.prefill : signature.decode;
     const feeds = this.#feeds(graph, step, rows, step === 0 ? 1 : beamSize);
     const kept: CacheInfo[] = this.#hasCache
-      ? form.past.filter(({ isCross }) => !isCross || step === 0)
+      ? signature.past.filter(({ isCross }) => !isCross || step === 0)
       : [];
     const fetches = ["logits", ...kept.map(({ output }) => output)];
-    const outputs = await this.#runGraph(isFirst ? first : next, step, feeds, fetches);
+    const outputs = await this.#runGraph(isFirst ? prefill : next, step, feeds, fetches);
     free(this.#logits);
     this.#logits = outputs.logits;
     for (const { name, output, isCross } of kept) {
@@ -223,7 +228,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     fetches: string[],
   ): Promise<Record<string, Tensor>> {
     try {
-      return await ortInTurn(this.#engine.ort, () => {
+      return await ortInTurn(this.#sessions.ort, () => {
         if (this.#isDisposed) throw disposed();
         // What it throws, a run would write on the console, too: its level is its own, not that of the session.
         return session.run(feeds, fetches, { logSeverityLevel: 4 }) as Promise<
@@ -233,7 +238,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     } catch (cause) {
       if (this.#isDisposed) throw disposed();
       // Where the device is lost, the decoder must know before it sees the error.
-      await this.#mover.settle?.();
+      await this.#reorder.settle?.();
       throw new BackendError(
         "run-failed",
         `Cannot search: the ONNX model fails at step ${step}: ${
@@ -246,12 +251,12 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   }
 
   #feeds(
-    { ints, hidden, branch, past }: GraphForm,
+    { ints, hidden, branch, past }: GraphInputs,
     step: number,
     rows: number,
     perBatch: number,
   ): Record<string, Tensor> {
-    const { ort } = this.#engine;
+    const { ort } = this.#sessions;
     const { lengths, width } = this.#prompts;
     const isDecoderOnly = this.#startToken === undefined;
     /** Tokens in front that are only padding, tokens in all, and those that the step computes. */
@@ -289,7 +294,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   #crossMask(type: "int64" | "int32", perBatch: number): Tensor {
     const { rows, width, lengths } = this.#prompts;
     const isReal = (row: number, i: number) => Number(i < lengths[Math.floor(row / perBatch)]);
-    return intTensor(this.#engine.ort, type, rows * perBatch, width, isReal);
+    return intTensor(this.#sessions.ort, type, rows * perBatch, width, isReal);
   }
 
   #clear(): void {

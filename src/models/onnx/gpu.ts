@@ -10,10 +10,10 @@ import {
 } from "../../kernels/webgpu/device.ts";
 import { reorderRows } from "../../kernels/webgpu/reorder.ts";
 import { IDS_KERNEL } from "./ids_kernel.ts";
-import { probe } from "./engine.ts";
+import { probe } from "./sessions.ts";
 import { unsupported } from "./signature.ts";
 import { inTurn, type OrtModule, type Tensor } from "./session.ts";
-import type { Engine, Move, Mover, OnnxSearch } from "./decode_steps.ts";
+import type { CacheReorder, Move, OnnxSearch, OnnxSessions } from "./decode_steps.ts";
 
 /** A step on the GPU. */
 export interface GpuMove extends Move {
@@ -26,7 +26,7 @@ export interface GpuMove extends Move {
 const BYTES: Record<string, number> = { float32: 4, int32: 4, float16: 2, int64: 8 };
 
 /** Moves rows in GPU memory, without waiting for it. */
-export function gpuMover(ort: OrtModule, device: GPUDevice): Mover<GpuMove> {
+export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GpuMove> {
   /** A buffer as a tensor that destroys it. */
   const make = (type: string, dims: number[]): Tensor & { gpuBuffer: GPUBuffer } => {
     const bytes = dims.reduce((a, b) => a * b, BYTES[type]);
@@ -121,15 +121,15 @@ export function gpuModel(
  * @throws {BackendError} with code `"unsupported-model"` if a step fails; with code `"reads-back"` if a graph does.
  */
 export async function probeGpu(
-  engine: Engine,
+  sessions: OnnxSessions,
   device: GPUDevice,
 ): Promise<{ vocabSize: number }> {
-  return await inTurn(device, () => watchedProbe(engine, device));
+  return await inTurn(device, () => watchedProbe(sessions, device));
 }
 
 /** Models are tried one at a time on a device: what each maps, and what it does wrong, is its own. */
 async function watchedProbe(
-  engine: Engine,
+  sessions: OnnxSessions,
   device: GPUDevice,
 ): Promise<{ vocabSize: number }> {
   const { STORAGE, COPY_DST } = GPUBufferUsage;
@@ -148,7 +148,7 @@ async function watchedProbe(
       tokens: zeros,
       parents: zeros,
     });
-    facts = await probe(engine, gpuMover(engine.ort, device), move, ({ tensor }) => {
+    facts = await probe(sessions, gpuReorder(sessions.ort, device), move, ({ tensor }) => {
       if (tensor.location === "gpu-buffer" && readbacks.count === 0) return;
       throw new BackendError(
         "reads-back",

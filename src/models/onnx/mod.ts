@@ -14,8 +14,8 @@ import type {
   ModelInput,
 } from "../../decode/types.ts";
 import { BackendError, EspalierError, rangeError, typeError } from "../../errors.ts";
-import { type CpuMove, cpuMover } from "./cpu.ts";
-import { closeEngine, openEngine, probe, type Sources } from "./engine.ts";
+import { type CpuMove, cpuReorder } from "./cpu.ts";
+import { closeSessions, openSessions, probe, type Sources } from "./sessions.ts";
 import { probeGpu } from "./gpu.ts";
 import {
   isSession,
@@ -28,7 +28,7 @@ import {
 } from "./session.ts";
 import { narrowInts } from "./int64_to_int32.ts";
 import { type Opened, type OpenGpu, OpenOnnxModel } from "./open_model.ts";
-import type { Engine } from "./decode_steps.ts";
+import type { OnnxSessions } from "./decode_steps.ts";
 import type { OnnxModel, OnnxOptions } from "./types.ts";
 
 export type {
@@ -95,11 +95,11 @@ export async function createOnnxModel(
   const start = encoder === undefined ? undefined : startToken;
   const openCpu = async (sources: Sources): Promise<Opened> => {
     const ort = options.ort ?? await loadOrt("wasm");
-    const engine = await openEngine(ort, sources);
+    const sessions = await openSessions(ort, sources);
     try {
-      return { engine, ...await probeCpu(engine) };
+      return { sessions, ...await probeCpu(sessions) };
     } catch (error) {
-      await closeEngine(engine);
+      await closeSessions(sessions);
       throw error;
     }
   };
@@ -122,11 +122,11 @@ export async function createOnnxModel(
     }
   }
   opened ??= await openCpu(sources);
-  const { engine, vocabSize } = opened;
+  const { sessions, vocabSize } = opened;
   if (start === undefined || start < vocabSize) {
     return new OpenOnnxModel(opened, start, padToken, reason, gpu);
   }
-  await closeEngine(engine);
+  await closeSessions(sessions);
   throw rangeError(
     `Cannot use ${start} as startToken: the ONNX model has ${vocabSize} tokens`,
     { expected: vocabSize, actual: start },
@@ -140,11 +140,11 @@ async function openGpu(
   device: GPUDevice,
 ): Promise<Opened> {
   const open = async (sources: Sources): Promise<Opened> => {
-    const engine = await openEngine(ort, sources, device);
+    const sessions = await openSessions(ort, sources, device);
     try {
-      return { engine, ...await probeGpu(engine, device) };
+      return { sessions, ...await probeGpu(sessions, device) };
     } catch (error) {
-      await closeEngine(engine);
+      await closeSessions(sessions);
       throw error;
     }
   };
@@ -187,12 +187,12 @@ async function readSources(
     }
     throw typeError("Cannot open an ONNX model of which only a part is a session");
   };
-  const [first, next, encoding] = await Promise.all([
+  const [prefill, next, encoding] = await Promise.all([
     read(decoder),
     decoderWithPast === undefined ? undefined : read(decoderWithPast),
     encoder === undefined ? undefined : read(encoder),
   ]);
-  return { decoder: first, decoderWithPast: next, encoder: encoding };
+  return { decoder: prefill, decoderWithPast: next, encoder: encoding };
 }
 
 function checkToken(name: string, token: number | undefined): void {
@@ -200,9 +200,9 @@ function checkToken(name: string, token: number | undefined): void {
   throw rangeError(`Cannot use ${token} as ${name}: expected a token`, { actual: token });
 }
 
-async function probeCpu(engine: Engine) {
+async function probeCpu(sessions: OnnxSessions) {
   const rows = (step: number) => new Uint32Array(step === 0 ? 0 : 2);
-  return await probe<CpuMove>(engine, cpuMover(engine.ort), (step) => ({
+  return await probe<CpuMove>(sessions, cpuReorder(sessions.ort), (step) => ({
     rows: step === 0 ? 1 : 2,
     beamSize: 2,
     tokens: rows(step),

@@ -1,16 +1,16 @@
 /** An ONNX model that is open: searches through it, and what runs them. */
 import { rangeError } from "../../errors.ts";
 import type { OnnxModel, PromptedModel } from "./types.ts";
-import { cpuModel, type CpuMove, cpuMover } from "./cpu.ts";
-import { closeEngine } from "./engine.ts";
-import { gpuModel, type GpuMove, gpuMover } from "./gpu.ts";
+import { cpuModel, type CpuMove, cpuReorder } from "./cpu.ts";
+import { closeSessions } from "./sessions.ts";
+import { gpuModel, type GpuMove, gpuReorder } from "./gpu.ts";
 import type { OnnxProvider } from "./session.ts";
 import { padPrompts, type Prompts } from "./prompts.ts";
-import { disposed, type Engine, OnnxSearch } from "./decode_steps.ts";
+import { disposed, OnnxSearch, type OnnxSessions } from "./decode_steps.ts";
 
-/** An engine that has been tried out. */
+/** Sessions that have been tried out. */
 export interface Opened {
-  readonly engine: Engine;
+  readonly sessions: OnnxSessions;
   readonly vocabSize: number;
 }
 
@@ -57,7 +57,7 @@ export class OpenOnnxModel implements OnnxModel {
     };
     check();
     const padded = this.#pad(prompts);
-    const { engine } = this.#opened;
+    const { sessions } = this.#opened;
     const open: AsyncDisposable[] = [];
     const keep = <T extends AsyncDisposable>(search: T): T => {
       check();
@@ -65,8 +65,8 @@ export class OpenOnnxModel implements OnnxModel {
       this.#searches.add(search);
       return search;
     };
-    const onCpu = (engine: Engine): OnnxSearch<CpuMove> =>
-      keep(new OnnxSearch(engine, cpuMover(engine.ort), padded, this.#startToken));
+    const onCpu = (sessions: OnnxSessions): OnnxSearch<CpuMove> =>
+      keep(new OnnxSearch(sessions, cpuReorder(sessions.ort), padded, this.#startToken));
     const dispose = () => {
       isDisposed = true;
       for (const search of open.splice(0)) {
@@ -74,7 +74,7 @@ export class OpenOnnxModel implements OnnxModel {
       }
     };
     if (!this.#gpu) {
-      const search = onCpu(engine);
+      const search = onCpu(sessions);
       return Object.assign(cpuModel(() => search, this.vocabSize), { [Symbol.dispose]: dispose });
     }
     const { device, openCpu } = this.#gpu;
@@ -83,19 +83,19 @@ export class OpenOnnxModel implements OnnxModel {
       check();
       return fallback ??= onCpu(await this.#openFallback(openCpu));
     }, this.vocabSize);
-    const mover = gpuMover(engine.ort, device);
-    const search = keep(new OnnxSearch<GpuMove>(engine, mover, padded, this.#startToken));
+    const reorder = gpuReorder(sessions.ort, device);
+    const search = keep(new OnnxSearch<GpuMove>(sessions, reorder, padded, this.#startToken));
     return { ...gpuModel(search, device), cpu, [Symbol.dispose]: dispose };
   }
 
   #pad(prompts: readonly ArrayLike<number>[]): Prompts {
-    const { first, next, encoder } = this.#opened.engine.form;
+    const { prefill, decode, encoder } = this.#opened.sessions.signature;
     const limit = encoder ? 2 ** 31 : this.vocabSize;
     const padToken = Math.min(this.#padToken, limit - 1);
     const padded = padPrompts(prompts, encoder ? "right" : "left", padToken, limit);
     const isMasked = encoder
-      ? encoder.ints.mask && first.ints.crossMask && next.ints.crossMask
-      : first.ints.mask && next.ints.mask;
+      ? encoder.ints.mask && prefill.ints.crossMask && decode.ints.crossMask
+      : prefill.ints.mask && decode.ints.mask;
     if (padded.isEven || isMasked) return padded;
     throw rangeError(
       `Cannot search with prompts of ${
@@ -107,10 +107,10 @@ export class OpenOnnxModel implements OnnxModel {
     );
   }
 
-  async #openFallback(openCpu: () => Promise<Opened>): Promise<Engine> {
+  async #openFallback(openCpu: () => Promise<Opened>): Promise<OnnxSessions> {
     this.#fallback ??= openCpu();
     try {
-      return (await this.#fallback).engine;
+      return (await this.#fallback).sessions;
     } catch (error) {
       this.#fallback = undefined; // the next search tries again
       throw error;
@@ -128,8 +128,8 @@ export class OpenOnnxModel implements OnnxModel {
   /** Sessions are released last: tensors on the GPU are freed through them. */
   async #close(): Promise<void> {
     await Promise.all(Array.from(this.#searches, (search) => search[Symbol.asyncDispose]()));
-    await closeEngine(this.#opened.engine);
+    await closeSessions(this.#opened.sessions);
     const fallback = await this.#fallback?.catch(() => undefined);
-    if (fallback) await closeEngine(fallback.engine);
+    if (fallback) await closeSessions(fallback.sessions);
   }
 }

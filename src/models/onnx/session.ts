@@ -1,6 +1,6 @@
 /** ONNX graphs as sessions of onnxruntime-web: opened from where they are, run one at a time. */
 import { BackendError, StorageError, typeError } from "../../errors.ts";
-import { safeCause, safeText } from "../../storage/redact.ts";
+import { redactCause, redactUrl } from "../../storage/redact.ts";
 import { compiledModule } from "../../wasm/kernels.ts";
 import type { GraphInfo, IntType, TensorInfo } from "./signature.ts";
 // An import map does not apply to who imports us by URL: the version is pinned in full, here and below.
@@ -79,14 +79,14 @@ export async function readSource(
       { actual: typeof source },
     );
   }
-  const url = safeText(String(source));
+  const url = redactUrl(String(source));
   let response: Response;
   try {
     response = await fetchIt(source);
     if (response.ok) return new Uint8Array(await response.arrayBuffer());
   } catch (cause) {
     const why = `Cannot fetch the ONNX model ${url}; look at the cause`;
-    throw new StorageError("fetch-failed", why, { url }, { cause: safeCause(cause) });
+    throw new StorageError("fetch-failed", why, { url }, { cause: redactCause(cause) });
   }
   await response.body?.cancel();
   throw new StorageError(

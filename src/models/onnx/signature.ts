@@ -36,7 +36,7 @@ export interface CacheInfo extends TensorInfo {
 export type Role = "ids" | "mask" | "positions" | "crossMask" | "kept";
 
 /** A graph, sorted by what its inputs are for. */
-export interface GraphForm {
+export interface GraphInputs {
   readonly ints: Readonly<Partial<Record<Role, IntInput>>>;
   /** `encoder_hidden_states` */
   readonly hidden?: TensorInfo;
@@ -47,15 +47,15 @@ export interface GraphForm {
 }
 
 /** A whole model. */
-export interface ModelForm {
+export interface GraphSignature {
   /** Takes the prompt. */
-  readonly first: GraphForm;
+  readonly prefill: GraphInputs;
   /** Goes on with caches: the same graph, or the second of two. */
-  readonly next: GraphForm;
-  readonly encoder?: GraphForm;
-  /** Caches that the decoder makes; those of cross attention with {@linkcode crossFrom} = "first" among them. */
+  readonly decode: GraphInputs;
+  readonly encoder?: GraphInputs;
+  /** Caches that the decoder makes; those of cross attention with {@linkcode crossFrom} = "prefill" among them. */
   readonly past: readonly CacheInfo[];
-  readonly crossFrom: "encoder" | "first" | undefined;
+  readonly crossFrom: "encoder" | "prefill" | undefined;
   readonly logits: TensorInfo;
 }
 
@@ -91,7 +91,7 @@ export const isFree = (dimension: number | string): boolean =>
   typeof dimension === "string" || dimension < 0 || dimension >= 2 ** 31;
 
 /** @throws {BackendError} naming an input that nothing can be put into. */
-function readGraph({ inputs, outputs }: GraphInfo, isEncoder: boolean): GraphForm {
+function readGraph({ inputs, outputs }: GraphInfo, isEncoder: boolean): GraphInputs {
   const ints: Partial<Record<Role, IntInput>> = {};
   const past: CacheInfo[] = [];
   let hidden: TensorInfo | undefined;
@@ -168,22 +168,22 @@ function checkCache({ name, type, shape }: TensorInfo): void {
  *
  * @throws {BackendError} with code `"unsupported-model"`, naming the input or output at fault.
  */
-export function readForm(
+export function readSignature(
   decoder: GraphInfo,
   decoderWithPast?: GraphInfo,
   encoderInfo?: GraphInfo,
-): ModelForm {
-  const first = readGraph(decoder, false);
-  const next = decoderWithPast ? readGraph(decoderWithPast, false) : first;
+): GraphSignature {
+  const prefill = readGraph(decoder, false);
+  const decode = decoderWithPast ? readGraph(decoderWithPast, false) : prefill;
   const encoder = encoderInfo && readGraph(encoderInfo, true);
-  const logits = first.outputs.get("logits");
+  const logits = prefill.outputs.get("logits");
   if (!logits) throw unsupported("output", "logits", "is missing", { actual: undefined });
-  for (const { outputs } of new Set([first, next])) checkLogits(outputs.get("logits"));
-  checkEncoder(first, next, encoder);
-  const crossFrom = whoMakesCross(first, next, encoder);
-  const past = next.past.filter(({ isCross }) => !isCross || crossFrom === "first");
+  for (const { outputs } of new Set([prefill, decode])) checkLogits(outputs.get("logits"));
+  checkEncoder(prefill, decode, encoder);
+  const crossFrom = whoMakesCross(prefill, decode, encoder);
+  const past = decode.past.filter(({ isCross }) => !isCross || crossFrom === "prefill");
   for (const { name, output, type, isCross } of past) {
-    const makers = new Set(isCross ? [first] : [first, next]);
+    const makers = new Set(isCross ? [prefill] : [prefill, decode]);
     for (const { outputs } of makers) {
       const made = outputs.get(output);
       if (made?.type === type) continue;
@@ -195,7 +195,7 @@ export function readForm(
       );
     }
   }
-  return { first, next, encoder, past, crossFrom, logits };
+  return { prefill, decode, encoder, past, crossFrom, logits };
 }
 
 function checkLogits(logits: TensorInfo | undefined): void {
@@ -211,8 +211,12 @@ function checkLogits(logits: TensorInfo | undefined): void {
 }
 
 /** @throws {BackendError} if decoder and encoder do not belong together. */
-function checkEncoder(first: GraphForm, next: GraphForm, encoder: GraphForm | undefined): void {
-  for (const { hidden, past, ints } of [first, next]) {
+function checkEncoder(
+  prefill: GraphInputs,
+  decode: GraphInputs,
+  encoder: GraphInputs | undefined,
+): void {
+  for (const { hidden, past, ints } of [prefill, decode]) {
     const needed = hidden?.name ?? past.find(({ isCross }) => isCross)?.name ??
       ints.crossMask?.name;
     if (needed && !encoder) {
@@ -235,16 +239,16 @@ function checkEncoder(first: GraphForm, next: GraphForm, encoder: GraphForm | un
 
 /** @throws {BackendError} if the caches of cross attention come from nowhere. */
 function whoMakesCross(
-  first: GraphForm,
-  next: GraphForm,
-  encoder: GraphForm | undefined,
-): ModelForm["crossFrom"] {
-  const cross = next.past.filter(({ isCross }) => isCross);
+  prefill: GraphInputs,
+  decode: GraphInputs,
+  encoder: GraphInputs | undefined,
+): GraphSignature["crossFrom"] {
+  const cross = decode.past.filter(({ isCross }) => isCross);
   if (cross.length === 0) return undefined;
   if (cross.every(({ output, type }) => encoder?.outputs.get(output)?.type === type)) {
     return "encoder";
   }
-  if (first.branch || first !== next) return "first";
+  if (prefill.branch || prefill !== decode) return "prefill";
   throw unsupported(
     "input",
     cross[0].name,

@@ -10,7 +10,7 @@ export interface Destination {
 }
 
 /** What is said of chunks. */
-export interface FillingEvents {
+export interface ChunkEvents {
   /** One does not match its digest, which is given. What this throws is a failure. */
   damaged(chunk: number, digest: string): Promise<void>;
   /** Checking has failed. */
@@ -21,13 +21,13 @@ export interface FillingEvents {
 const DIGESTS_IN_FLIGHT = 4;
 
 /** Data on its way into memory. Chunks are told apart by number, `CHUNK_BYTES` each. */
-export class Filling {
+export class ChunkWriter {
   /** Bytes placed; those of damaged chunks do not count. */
   placed = 0;
   readonly header: Header;
   readonly #destination: Destination;
   readonly #isChecked: boolean;
-  readonly #events: FillingEvents;
+  readonly #events: ChunkEvents;
   readonly #sound: Uint8Array;
   /** Chunks that are sound, without a gap. */
   #front = 0;
@@ -37,7 +37,7 @@ export class Filling {
     header: Header,
     destination: Destination,
     isChecked: boolean,
-    events: FillingEvents,
+    events: ChunkEvents,
   ) {
     this.header = header;
     this.#destination = destination;

@@ -3,7 +3,7 @@
  * continued, what is damaged is fetched again, what changed is begun anew: see {@linkcode load}.
  */
 import { EspalierError, IndexChangedError, StorageError } from "../../errors.ts";
-import { Attempt } from "./loader.ts";
+import { IndexLoader } from "./loader.ts";
 import { CachedCopy } from "./cached_copy.ts";
 
 import type { Header } from "../safetensors.ts";
@@ -41,9 +41,9 @@ export async function load(source: IndexSource, options: LoadOptions): Promise<L
   try {
     copy = cache && await CachedCopy.find(cache, opened, signal);
     for (let isFirst = true;; isFirst = false) {
-      const attempt = new Attempt(opened, options, copy, signal, deadline);
+      const loader = new IndexLoader(opened, options, copy, signal, deadline);
       try {
-        return await attempt.run();
+        return await loader.run();
       } catch (error) {
         if (!isFirst || !("object" in opened) || !mayHaveChanged(error) || !canRestart()) {
           throw error;

@@ -2,12 +2,12 @@
 import { IndexFormatError, IndexIntegrityError } from "../../errors.ts";
 import { orAborted } from "../abort.ts";
 import type { CachedCopy } from "./cached_copy.ts";
-import { type Destination, Filling } from "./chunk_writer.ts";
+import { ChunkWriter, type Destination } from "./chunk_writer.ts";
 import { HeaderReader } from "./header_reader.ts";
 import type { Loaded, LoadOptions } from "./options.ts";
-import { changed, ObjectReader, type Pin, type ReaderContext } from "./object_reader.ts";
+import { changed, ObjectReader, type ObjectVersion, type ReaderContext } from "./object_reader.ts";
 import { FIRST_BYTES, planSegments, type Segment } from "./segments.ts";
-import { Reading } from "./stream_reader.ts";
+import { StreamReader } from "./stream_reader.ts";
 import { CHUNK_BYTES, type Header, parseHeader, streamFile } from "../safetensors.ts";
 import type { OpenedSource } from "../source.ts";
 
@@ -15,7 +15,7 @@ import type { OpenedSource } from "../source.ts";
 const HEADER_BYTES = 2 ** 16;
 
 /** Loads once; what it was told to do stays as it is. */
-export class Attempt {
+export class IndexLoader {
   readonly #options: LoadOptions;
   readonly #copy?: CachedCopy;
   readonly #copiedVersion?: string;
@@ -23,9 +23,9 @@ export class Attempt {
   /** Ends this attempt; the first error is the reason. */
   readonly #stop = new AbortController();
   readonly #context: ReaderContext;
-  readonly #pin: Pin = {};
+  readonly #version: ObjectVersion = {};
   readonly #repaired = new Set<number>();
-  #filling!: Filling;
+  #writer!: ChunkWriter;
   #segments: Segment[] = [];
   /** Whether the copy served to the end. */
   #isCopySound = false;
@@ -43,7 +43,7 @@ export class Attempt {
     this.#copiedVersion = copy?.version;
     this.#outer = outer;
     const { signal } = this.#stop;
-    this.#context = { source, signal, retries, stallMs, deadline, fetch, pin: this.#pin };
+    this.#context = { source, signal, retries, stallMs, deadline, fetch, pinned: this.#version };
   }
 
   async run(): Promise<Loaded> {
@@ -53,7 +53,7 @@ export class Attempt {
     try {
       this.#stop.signal.throwIfAborted();
       const { header, destination, reader } = await this.#begin();
-      this.#filling = this.#fillingOf(header, destination);
+      this.#writer = this.#fillingOf(header, destination);
       await this.#fillAll(reader);
       this.#stop.signal.throwIfAborted();
       return { header, cached: this.#keepCopy(destination) };
@@ -77,7 +77,7 @@ export class Attempt {
         await reader[Symbol.asyncDispose]();
         reader = this.#readCopy(header.bytes.length);
       }
-      const destination = await this.#options.prepare(header, this.#pin.total);
+      const destination = await this.#options.prepare(header, this.#version.total);
       this.#stop.signal.throwIfAborted();
       const total = header.bytes.length + header.dataByteLength;
       this.#options.onProgress?.(header.bytes.length, total);
@@ -87,7 +87,7 @@ export class Attempt {
       if (!isAboutBytes(error)) throw error;
       if (startedAsCopy) {
         await orAborted(this.#copy!.drop(), this.#stop.signal);
-        this.#pin.version = this.#pin.total = undefined;
+        this.#version.version = this.#version.total = undefined;
         return await this.#begin();
       }
       // The beginning of one version and the end of another make no header.
@@ -104,9 +104,9 @@ export class Attempt {
     if (expectedDigest !== undefined && header.digest !== expectedDigest) throw damagedCopy();
     if (isHeaderOnly) return header;
     const total = header.bytes.length + header.dataByteLength;
-    checkTotal(this.#pin.total, total);
+    checkTotal(this.#version.total, total);
     // Later answers that say another size are of another version.
-    this.#pin.total = total;
+    this.#version.total = total;
     return header;
   }
 
@@ -117,7 +117,7 @@ export class Attempt {
     const reader = new ObjectReader(this.#context, { start: 0, end: isRanged ? end : undefined });
     if (this.#copy?.digest === undefined) return reader;
     if (await reader.openUnless(this.#copy.version)) return reader;
-    this.#pin.version = this.#copy.version;
+    this.#version.version = this.#copy.version;
     return this.#readCopy(0);
   }
 
@@ -126,12 +126,12 @@ export class Attempt {
     return new ObjectReader(
       this.#context,
       { start },
-      stream && new Reading({ stream, start: 0 }, this.#context),
+      stream && new StreamReader({ stream, start: 0 }, this.#context),
     );
   }
 
-  #fillingOf(header: Header, destination: Destination): Filling {
-    return new Filling(header, destination, this.#options.digests ?? true, {
+  #fillingOf(header: Header, destination: Destination): ChunkWriter {
+    return new ChunkWriter(header, destination, this.#options.digests ?? true, {
       damaged: (chunk, digest) => this.#repair(chunk, digest),
       failed: (error) => this.#stop.abort(error),
     });
@@ -139,7 +139,7 @@ export class Attempt {
 
   async #fillAll(first: ObjectReader): Promise<void> {
     await using _ = first;
-    const { header } = this.#filling;
+    const { header } = this.#writer;
     const { parallel = 1 } = this.#options;
     const length = header.dataByteLength;
     // Without an end, or from a store that does no ranges, the first answer brings everything.
@@ -158,7 +158,7 @@ export class Attempt {
     } finally {
       // Nothing is written any more once this has ended.
       await Promise.allSettled(workers);
-      await this.#filling.allChecked();
+      await this.#writer.allChecked();
     }
   }
 
@@ -168,14 +168,14 @@ export class Attempt {
       this.#stop.signal.throwIfAborted();
       const segment = this.#segments.shift();
       if (segment) await this.#fill(segment, reader);
-      else if (this.#filling.isChecking) await this.#filling.oneChecked(); // repairs may come of it
+      else if (this.#writer.isChecking) await this.#writer.oneChecked(); // repairs may come of it
       else return;
       reader = undefined;
     }
   }
 
   async #fill({ start, end }: Segment, first?: ObjectReader): Promise<void> {
-    const { header } = this.#filling;
+    const { header } = this.#writer;
     const base = header.bytes.length;
     await using reader = first ??
       new ObjectReader(this.#context, { start: base + start, end: base + end });
@@ -187,10 +187,10 @@ export class Attempt {
         if (reader.end !== undefined && base + at === reader.end) break;
         throw truncated(base + header.dataByteLength, base + at);
       }
-      while (this.#filling.isCrowded) await this.#filling.oneChecked();
+      while (this.#writer.isCrowded) await this.#writer.oneChecked();
       this.#stop.signal.throwIfAborted();
       const part = bytes.subarray(0, Math.min(end - at, CHUNK_BYTES));
-      this.#filling.put(at, part);
+      this.#writer.put(at, part);
       at += part.length;
       this.#report();
       if (part.length < bytes.length) reader.keep(bytes.subarray(part.length));
@@ -202,9 +202,9 @@ export class Attempt {
 
   /** Fetches a chunk again that does not match, if the header that says so is still the object's. */
   async #repair(chunk: number, digest: string): Promise<void> {
-    const { header } = this.#filling;
+    const { header } = this.#writer;
     const { source } = this.#context;
-    const { start, length } = this.#filling.range(chunk);
+    const { start, length } = this.#writer.range(chunk);
     if ("once" in source || this.#repaired.has(chunk)) {
       throw damaged(header, start, length, digest, chunk);
     }
@@ -216,18 +216,18 @@ export class Attempt {
   }
 
   #report(): void {
-    const { header, placed } = this.#filling;
+    const { header, placed } = this.#writer;
     const base = header.bytes.length;
     this.#options.onProgress?.(base + placed, base + header.dataByteLength);
   }
 
   async #keepCopy(destination: Destination): Promise<void> {
     if (!this.#copy) return;
-    const { version = this.#copiedVersion } = this.#pin;
+    const { version = this.#copiedVersion } = this.#version;
     // The same bytes under another ETag would be asked for in vain every time.
     if (this.#isCopySound && version === this.#copiedVersion) return;
-    const { header } = this.#filling;
-    await this.#copy.store(header, streamFile(header, destination.view), this.#pin.version);
+    const { header } = this.#writer;
+    await this.#copy.store(header, streamFile(header, destination.view), this.#version.version);
   }
 }
 

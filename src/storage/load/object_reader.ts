@@ -1,8 +1,8 @@
 /** Bytes of an object in order, over as many requests as it takes. */
 import { EspalierError, IndexChangedError, StorageError } from "../../errors.ts";
 import { orAborted } from "../abort.ts";
-import { Reading } from "./stream_reader.ts";
-import { Patience } from "../retry.ts";
+import { StreamReader } from "./stream_reader.ts";
+import { Backoff } from "../retry.ts";
 import type { OpenedSource } from "../source.ts";
 import type { ByteRange, Part } from "../stored_object.ts";
 
@@ -19,11 +19,11 @@ export interface ReaderContext {
   readonly deadline?: number;
   readonly fetch?: typeof fetch;
   /** What the first answer said; later ones must agree. */
-  readonly pin: Pin;
+  readonly pinned: ObjectVersion;
 }
 
 /** Which version of an object is being read, as far as the store says. */
-export interface Pin {
+export interface ObjectVersion {
   version?: string;
   total?: number;
 }
@@ -38,9 +38,9 @@ export class ObjectReader implements AsyncDisposable {
   /** Where to stop asking, exclusive; undefined for the end of the object, and if the store does no ranges. */
   end?: number;
   readonly #context: ReaderContext;
-  readonly #patience: Patience;
-  #reading: Reading | undefined;
-  /** Whether `#reading` is no answer of the object's, but a copy of its start. */
+  readonly #backoff: Backoff;
+  #stream: StreamReader | undefined;
+  /** Whether `#stream` is no answer of the object's, but a copy of its start. */
   #isCopy: boolean;
   #sinceFailure = 0;
   /** Whether streams are read as they come: one has seemed to stall that may not have. */
@@ -49,13 +49,13 @@ export class ObjectReader implements AsyncDisposable {
   answers = 0;
 
   /** @param copy a stream of the same bytes, at the same position, to begin with. */
-  constructor(context: ReaderContext, range: ByteRange, copy?: Reading) {
+  constructor(context: ReaderContext, range: ByteRange, copy?: StreamReader) {
     this.#context = context;
     this.position = range.start;
     this.end = range.end;
-    this.#reading = copy;
+    this.#stream = copy;
     this.#isCopy = copy !== undefined;
-    this.#patience = new Patience(context.retries, context.signal, context.deadline);
+    this.#backoff = new Backoff(context.retries, context.signal, context.deadline);
   }
 
   /** Whether the bytes that come now are a copy's. */
@@ -65,7 +65,7 @@ export class ObjectReader implements AsyncDisposable {
 
   /** Whether what comes now ends where the object does, and nowhere else. */
   get endsWithObject(): boolean {
-    return this.end === undefined && this.#reading?.trustEnd === true;
+    return this.end === undefined && this.#stream?.trustEnd === true;
   }
 
   /**
@@ -85,21 +85,21 @@ export class ObjectReader implements AsyncDisposable {
    */
   async next(): Promise<Uint8Array | undefined> {
     while (true) {
-      if (!this.#reading) await this.#connect();
-      const reading = this.#reading!;
+      if (!this.#stream) await this.#connect();
+      const stream = this.#stream!;
       try {
-        const chunk = await reading.next();
+        const chunk = await stream.next();
         if (chunk !== undefined) {
-          const skip = this.position - (reading.position - chunk.length);
+          const skip = this.position - (stream.position - chunk.length);
           if (skip >= chunk.length) continue; // the store does not do ranges
           const bytes = skip > 0 ? chunk.subarray(skip) : chunk;
           this.position += bytes.length;
           this.#sinceFailure += bytes.length;
-          if (this.#sinceFailure >= PROGRESS_BYTES) this.#patience.progress();
+          if (this.#sinceFailure >= PROGRESS_BYTES) this.#backoff.progress();
           return bytes;
         }
-        if (this.#isAtEnd(reading)) return undefined;
-        if (this.position < (reading.end ?? Infinity)) throw this.#brokenOff();
+        if (this.#isAtEnd(stream)) return undefined;
+        if (this.position < (stream.end ?? Infinity)) throw this.#brokenOff();
         await this.#close();
       } catch (error) {
         await this.#recover(error);
@@ -109,7 +109,7 @@ export class ObjectReader implements AsyncDisposable {
 
   /** Gives back the last part of what came: it comes next. */
   keep(rest: Uint8Array): void {
-    this.#reading!.keep(rest);
+    this.#stream!.keep(rest);
     this.position -= rest.length;
   }
 
@@ -118,17 +118,17 @@ export class ObjectReader implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const reading = this.#reading;
-    this.#reading = undefined;
+    const stream = this.#stream;
+    this.#stream = undefined;
     this.#isCopy = false;
-    await reading?.[Symbol.asyncDispose]();
+    await stream?.[Symbol.asyncDispose]();
   }
 
   /** Whether nothing can follow the end of a stream. */
-  #isAtEnd(reading: Reading): boolean {
+  #isAtEnd(stream: StreamReader): boolean {
     if (this.#isCopy) return false;
-    const { total = Infinity } = this.#context.pin;
-    return reading.trustEnd || this.position >= Math.min(total, this.end ?? Infinity);
+    const { total = Infinity } = this.#context.pinned;
+    return stream.trustEnd || this.position >= Math.min(total, this.end ?? Infinity);
   }
 
   #brokenOff(): StorageError {
@@ -145,7 +145,7 @@ export class ObjectReader implements AsyncDisposable {
   async #recover(error: unknown): Promise<void> {
     const wasCopy = this.#isCopy;
     const isStall = error instanceof StorageError && error.code === "stalled";
-    const isUnsure = isStall && this.#reading?.mayHaveBrought === true;
+    const isUnsure = isStall && this.#stream?.mayHaveBrought === true;
     await this.#close();
     if ("once" in this.#context.source) throw error;
     if (wasCopy && !this.#context.signal.aborted) return;
@@ -155,12 +155,12 @@ export class ObjectReader implements AsyncDisposable {
       return;
     }
     this.#sinceFailure = 0;
-    await this.#patience.after(error);
+    await this.#backoff.after(error);
   }
 
   /** @returns whether there is something to read. */
   async #connect(unless?: string): Promise<boolean> {
-    const { source, pin, signal, stallMs } = this.#context;
+    const { source, pinned, signal, stallMs } = this.#context;
     while (true) {
       try {
         const part = "once" in source ? source.once : await this.#ask(unless);
@@ -168,20 +168,20 @@ export class ObjectReader implements AsyncDisposable {
         const name = "object" in source ? source.object.name : "";
         // How long the caller's own streams may take is the caller's business.
         const limit = "object" in source ? stallMs : undefined;
-        this.#reading = new Reading(part, {
+        this.#stream = new StreamReader(part, {
           name,
           signal,
           stallMs: limit,
           isPatient: this.#isPatient,
         });
-        this.#check(part, pin, name);
+        this.#check(part, pinned, name);
         if (part.end === undefined) this.end = undefined;
         this.answers++;
         return true;
       } catch (error) {
         if (error instanceof StorageError && error.actual === 416) {
           // An object without any byte has no range; others are shorter than they were.
-          if (this.position > 0) throw changed(error.url ?? "", pin.total, error.byteLength);
+          if (this.position > 0) throw changed(error.url ?? "", pinned.total, error.byteLength);
           if (this.end !== undefined) {
             this.end = undefined;
             continue;
@@ -194,15 +194,15 @@ export class ObjectReader implements AsyncDisposable {
     }
   }
 
-  #check({ version, total }: Part, pin: Pin, name: string): void {
-    if (version !== undefined && pin.version !== undefined && version !== pin.version) {
-      throw changed(name, pin.version, version);
+  #check({ version, total }: Part, pinned: ObjectVersion, name: string): void {
+    if (version !== undefined && pinned.version !== undefined && version !== pinned.version) {
+      throw changed(name, pinned.version, version);
     }
-    if (total !== undefined && pin.total !== undefined && total !== pin.total) {
-      throw changed(name, pin.total, total);
+    if (total !== undefined && pinned.total !== undefined && total !== pinned.total) {
+      throw changed(name, pinned.total, total);
     }
-    pin.version ??= version;
-    pin.total ??= total;
+    pinned.version ??= version;
+    pinned.total ??= total;
   }
 
   async #ask(unless: string | undefined): Promise<Part | undefined> {

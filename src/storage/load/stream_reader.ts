@@ -1,6 +1,6 @@
 /** Reads one stream to its end: abortable at once, never stalled for long, with one buffer where the stream fills it. */
 import { StorageError, typeError } from "../../errors.ts";
-import { safeCause } from "../redact.ts";
+import { redactCause } from "../redact.ts";
 import type { Part } from "../stored_object.ts";
 
 /** Bytes that a byte stream is asked for at a time; more of one that has brought so many. */
@@ -12,7 +12,7 @@ const LONG_BYTES = 8 * MOST_BYTES;
 const QUICK_MS = 4;
 
 /** How a stream is read. */
-export interface ReadingOptions {
+export interface StreamReaderOptions {
   /** For messages. */
   name?: string;
   /** Its reason is thrown as soon as it is aborted. */
@@ -24,7 +24,7 @@ export interface ReadingOptions {
 }
 
 /** A stream that is being read. Dispose of it, or read it to its end. */
-export class Reading implements AsyncDisposable {
+export class StreamReader implements AsyncDisposable {
   /** Byte of the object that the next chunk starts at. */
   position: number;
   /** Where the stream ends, exclusive, if that is known. */
@@ -32,7 +32,7 @@ export class Reading implements AsyncDisposable {
   /** Whether a stream that ends has ended, rather than been cut. */
   readonly trustEnd: boolean;
   readonly #name: string;
-  readonly #source: StreamReader;
+  readonly #source: PartReader;
   /** Where the stream will have ended, as far as is known. */
   readonly #limit: number;
   readonly #signal?: AbortSignal;
@@ -44,7 +44,7 @@ export class Reading implements AsyncDisposable {
   /** @throws {TypeError} if the stream is locked. */
   constructor(
     { stream, start, end, total, trustEnd = false }: Part,
-    { name = "", signal, stallMs, isPatient = false }: ReadingOptions = {},
+    { name = "", signal, stallMs, isPatient = false }: StreamReaderOptions = {},
   ) {
     this.#source = openReader(stream, isPatient);
     this.position = start;
@@ -96,7 +96,7 @@ export class Reading implements AsyncDisposable {
           this.#name || "the stream"
         }: it broke off after ${this.position} bytes; try again`,
         { url: this.#name, offset: this.position },
-        { cause: safeCause(cause) },
+        { cause: redactCause(cause) },
       );
     } finally {
       this.#guard?.stop();
@@ -190,7 +190,7 @@ class StallGuard {
 }
 
 /** What a stream is read with. */
-interface StreamReader {
+interface PartReader {
   readonly reader: ReadableStreamBYOBReader | ReadableStreamDefaultReader<Uint8Array>;
   /** The next bytes, at most so many; undefined at the end. */
   next(most: number): Promise<Uint8Array | undefined>;
@@ -198,7 +198,7 @@ interface StreamReader {
   readonly asked: number;
 }
 
-function openReader(stream: ReadableStream<Uint8Array>, isPatient: boolean): StreamReader {
+function openReader(stream: ReadableStream<Uint8Array>, isPatient: boolean): PartReader {
   let reader: ReadableStreamBYOBReader;
   try {
     reader = stream.getReader({ mode: "byob" });

@@ -1,8 +1,8 @@
 /** Writes objects to S3, whole or not at all. */
 import { rangeError, StorageError } from "../../errors.ts";
 import { statusError } from "../http.ts";
-import { safeCause, safeText } from "../redact.ts";
-import { parseRetryAfter, Patience } from "../retry.ts";
+import { redactCause, redactUrl } from "../redact.ts";
+import { Backoff, parseRetryAfter } from "../retry.ts";
 import { type S3Access, s3Access, type S3Location } from "./location.ts";
 import { toHex } from "../safetensors.ts";
 
@@ -109,7 +109,7 @@ class Writer {
   constructor(access: S3Access, options: S3UploadOptions) {
     this.#access = access;
     this.#options = options;
-    this.#name = safeText(access.url);
+    this.#name = redactUrl(access.url);
   }
 
   /** Sends a request until it is answered with success. */
@@ -120,12 +120,12 @@ class Writer {
     headers: Record<string, string> = {},
     signal = this.#options.signal ?? new AbortController().signal,
   ): Promise<Answer> {
-    const patience = new Patience(this.#options.retries ?? 5, signal);
+    const backoff = new Backoff(this.#options.retries ?? 5, signal);
     while (true) {
       try {
         return await this.#sendOnce(method, query, body, headers, signal);
       } catch (error) {
-        await patience.after(error);
+        await backoff.after(error);
       }
     }
   }
@@ -185,7 +185,7 @@ class Writer {
         isRefused ? "not-permitted" : "fetch-failed",
         `Cannot write ${this.#name}: no answer; check the address, and that this process may reach it`,
         { url: this.#name },
-        { cause: safeCause(cause) },
+        { cause: redactCause(cause) },
       );
     }
     // The status of a long piece of work comes before its outcome, which may be a failure.

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../../mod.ts";
 import { buildIndex, type BuildOptions } from "../../../src/build/mod.ts";
-import { storageOf } from "../../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
 import { namedFilterBits } from "../../../src/index/named_filters.ts";
 import { cli, Folder } from "../../support/cli.ts";
 
@@ -196,5 +196,5 @@ Deno.test("One file may serve as filters and as ids", async () => {
   assert.deepEqual([code, err], [0, ""]);
   using index = await ConstraintIndex.open(await Deno.readFile(folder.at("x.st")));
   assert.deepEqual([index.itemsAt(1), index.itemsAt(0)], [[1n, 0n], [0n]]);
-  assert.deepEqual(namedFilterBits(storageOf(index), "b"), Uint8Array.of(2));
+  assert.deepEqual(namedFilterBits(loadedIndexOf(index), "b"), Uint8Array.of(2));
 });

@@ -8,7 +8,7 @@ import {
   type Model,
   type OpenOptions,
 } from "../../../mod.ts";
-import { storageOf } from "../../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
 import { modelOf, RULES } from "../../support/models.ts";
 import type { FaultProxy } from "./servers/faults.ts";
 import { nginxMissing } from "./servers/nginx.ts";
@@ -94,7 +94,7 @@ await withServer("progressive loading", nginxMissing(), () => {
           let isOver = false;
           const searching = decoder.beamSearch(watching, options).finally(() => isOver = true);
           searching.catch(() => {}); // looked at below
-          const { arrival } = storageOf(index);
+          const { loading: arrival } = loadedIndexOf(index);
           for (let d = 0; d < places.length; d++) {
             // Levels whose last chunk is the same come together.
             const levels = places.findLastIndex((place) => place === places[d]) + 1;

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import type { ItemFilter } from "../../../mod.ts";
 import { buildIndex } from "../../../src/build/mod.ts";
 import { filterBitsOf } from "../../../src/index/item_filter.ts";
-import { storageOf } from "../../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
 import { liveBuffers } from "../../../src/kernels/webgpu/device.ts";
 import { WebGpuKernel } from "../../../src/kernels/webgpu/kernel.ts";
 import { reorderRows } from "../../../src/kernels/webgpu/reorder.ts";
@@ -14,7 +14,7 @@ import { runs } from "../../support/long.ts";
 await withDevice("the WebGPU kernel", (device) => {
   Deno.test("WebGPU kernel: every step equals exhaustive selection", async () => {
     await conformance(
-      (index) => WebGpuKernel.create(storageOf(index), device),
+      (index) => WebGpuKernel.create(loadedIndexOf(index), device),
       runs(200, 1000),
     );
     assert.equal(liveBuffers.get(device), 0, "Buffers that nobody has destroyed");
@@ -23,9 +23,9 @@ await withDevice("the WebGPU kernel", (device) => {
   Deno.test("A filter is copied to the GPU once, and makes room when it goes", async () => {
     const rows = Array.from({ length: 3000 }, (_, i) => [i % 50, i % 61, i % 7]);
     using index = await buildIndex(rows, { vocabSize: 64 });
-    using kernel = await WebGpuKernel.create(storageOf(index), device);
+    using kernel = await WebGpuKernel.create(loadedIndexOf(index), device);
     const place = (filter: ItemFilter) =>
-      kernel.filters.place(filterBitsOf(filter, storageOf(index)));
+      kernel.filters.place(filterBitsOf(filter, loadedIndexOf(index)));
     const first = index.filter([1, 2]);
     using second = index.filter([3]);
     const places = [place(first), place(second), place(first)];
@@ -54,11 +54,11 @@ await withDevice("the WebGPU kernel", (device) => {
     await staging.mapAsync(GPUMapMode.READ);
     const there = new Uint8Array(staging.getMappedRange());
     for (const filter of [second, ...filters]) {
-      const { address, byteLength, storage } = filterBitsOf(filter, storageOf(index));
+      const { address, byteLength, loaded } = filterBitsOf(filter, loadedIndexOf(index));
       const at = place(filter) * 4;
       assert.deepEqual(
         there.slice(at, at + byteLength),
-        storage.heap.u8(address, byteLength).slice(),
+        loaded.heap.u8(address, byteLength).slice(),
       );
     }
     staging.destroy();

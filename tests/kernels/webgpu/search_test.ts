@@ -5,7 +5,7 @@ import { buildIndex } from "../../../src/build/mod.ts";
 import type { ConstraintIndex } from "../../../mod.ts";
 import { compileKernel, liveBuffers } from "../../../src/kernels/webgpu/device.ts";
 import { misfit } from "../../../src/kernels/webgpu/kernel.ts";
-import { storageOf } from "../../../src/index/constraint_index.ts";
+import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
 import { goldenSuite } from "../../suites/golden.ts";
 import { filterSuite } from "../../suites/filter.ts";
 import { GoldenGpuModel, type GpuLayout, openDevice, withDevice } from "../../support/gpu.ts";
@@ -226,7 +226,7 @@ await withDevice("searches on WebGPU", (device) => {
   Deno.test("A GPU that runs out of memory leaves the search to the CPU", async () => {
     const { rows, vocabSize, options, expected } = await problem("fixed");
     using index = await buildIndex(rows, { vocabSize });
-    const labels = ["beams 0", "records", "tokens", "params", "flags", "inverses", "staging"];
+    const labels = ["beams 0", "records", "tokens", "params", "flags", "length norms", "staging"];
     for (const label of [...labels, "logits"]) {
       const full = await openDevice();
       using decoder = await createDecoder(index, { device: full, backend: "webgpu" });
@@ -355,16 +355,16 @@ await withDevice("searches on WebGPU", (device) => {
   Deno.test("An index that does not fit an adapter says why", async () => {
     const { rows, vocabSize } = await problem("mixed");
     using index = await buildIndex(rows, { vocabSize });
-    const storage = storageOf(index);
+    const loaded = loadedIndexOf(index);
     const limits = (maxBufferSize: number, maxStorageBufferBindingSize: number) =>
       ({ maxBufferSize, maxStorageBufferBindingSize }) as GPUSupportedLimits;
-    assert.equal(misfit(storage, device.limits), undefined);
+    assert.equal(misfit(loaded, device.limits), undefined);
     assert.match(
-      misfit(storage, limits(256, 2 ** 27)) ?? "",
+      misfit(loaded, limits(256, 2 ** 27)) ?? "",
       /a buffer of the adapter at most 256/,
     );
     assert.match(
-      misfit(storage, limits(2 ** 28, 128)) ?? "",
+      misfit(loaded, limits(2 ** 28, 128)) ?? "",
       /a binding of the adapter at most 128/,
     );
   });

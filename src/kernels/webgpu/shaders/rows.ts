@@ -27,7 +27,7 @@ export const ROWS_KERNEL = {
 @group(0) @binding(2) var<storage, read> logits: array<u32>;
 @group(0) @binding(3) var<storage, read> beams: array<u32>;
 /** [length] length^-lengthPenalty */
-@group(0) @binding(4) var<storage, read> inverses: array<f32>;
+@group(0) @binding(4) var<storage, read> lengthNorms: array<f32>;
 /** Bits of all filters, and [batch, 2] where those of this level start. */
 @group(0) @binding(5) var<storage, read> filters: array<u32>;
 @group(0) @binding(6) var<storage, read> filterTable: array<u32>;
@@ -120,7 +120,7 @@ fn emit(code: u32, edge: u32, score: f32, length: u32) {
     if (bits == 0x7f800000u) { atomicMin(&flags[p.STEP], row); }
     return;
   }
-  let key = orderable(score * inverses[length]);
+  let key = orderable(score * lengthNorms[length]);
   let at = p.RECORDS_AT + (row * (p.KEEP + 1u) + atomicAdd(&slots, 1u)) * ${RECORD_WORDS}u;
   let beam = row % p.ROWS_PER_BATCH;
   records[at] = key;

@@ -8,7 +8,7 @@ interface Waiting {
 }
 
 /** Counts levels as they arrive, in order. */
-export class Arrival {
+export class LevelLoading {
   /** Levels that are there: 0 … levels - 1. */
   levels = 0;
   /** Resolves when the loading is over, rejects if it fails. */
@@ -27,11 +27,11 @@ export class Arrival {
   }
 
   /** Of an index that is whole. */
-  static complete(total: number): Arrival {
-    const arrival = new Arrival(total);
-    arrival.reached(total);
-    arrival.end();
-    return arrival;
+  static complete(total: number): LevelLoading {
+    const loading = new LevelLoading(total);
+    loading.reached(total);
+    loading.end();
+    return loading;
   }
 
   /** Whether all levels are there. */

@@ -1,10 +1,16 @@
 /** Opens a model's graphs on a provider, and tries them out. */
 import { EspalierError } from "../../errors.ts";
-import { readForm, unsupported } from "./signature.ts";
+import { readSignature, unsupported } from "./signature.ts";
 import { type Graph, messageOf, openGraph, ortInTurn, type OrtModule } from "./session.ts";
 import type { InferenceSession } from "./session.ts";
 import { padPrompts } from "./prompts.ts";
-import { type Engine, type Move, type Mover, OnnxSearch, type StepLogits } from "./decode_steps.ts";
+import {
+  type CacheReorder,
+  type Move,
+  OnnxSearch,
+  type OnnxSessions,
+  type StepLogits,
+} from "./decode_steps.ts";
 
 /** Errors that say what is wrong with a model. */
 const PLAIN = ["unsupported-model", "reads-back"];
@@ -22,11 +28,11 @@ export interface Sources<T = Uint8Array | InferenceSession> {
  * @param device where to run; none: the CPU.
  * @throws {BackendError} if a graph cannot be opened, or the model cannot be served.
  */
-export async function openEngine(
+export async function openSessions(
   ort: OrtModule,
   { decoder, decoderWithPast, encoder }: Sources,
   device?: GPUDevice,
-): Promise<Engine> {
+): Promise<OnnxSessions> {
   const graphs: Graph[] = [];
   const open = async (source: Uint8Array | InferenceSession) => {
     const graph = await openGraph(ort, source, device);
@@ -34,11 +40,11 @@ export async function openEngine(
     return graph;
   };
   try {
-    const first = await open(decoder);
-    const next = decoderWithPast ? await open(decoderWithPast) : first;
+    const prefill = await open(decoder);
+    const decode = decoderWithPast ? await open(decoderWithPast) : prefill;
     const encoding = encoder && await open(encoder);
-    const form = readForm(first, decoderWithPast && next, encoding);
-    return { ort, form, first, next, encoder: encoding };
+    const signature = readSignature(prefill, decoderWithPast && decode, encoding);
+    return { ort, signature, prefill, decode, encoder: encoding };
   } catch (error) {
     await release(ort, graphs);
     throw error;
@@ -46,8 +52,10 @@ export async function openEngine(
 }
 
 /** Releases the sessions that are ours, behind what runs in them. */
-export async function closeEngine({ ort, first, next, encoder }: Engine): Promise<void> {
-  await release(ort, new Set([first, next, ...(encoder ? [encoder] : [])]));
+export async function closeSessions(
+  { ort, prefill, decode, encoder }: OnnxSessions,
+): Promise<void> {
+  await release(ort, new Set([prefill, decode, ...(encoder ? [encoder] : [])]));
 }
 
 async function release(ort: OrtModule, graphs: Iterable<Graph>): Promise<void> {
@@ -65,14 +73,14 @@ async function release(ort: OrtModule, graphs: Iterable<Graph>): Promise<void> {
  * @throws {BackendError} with code `"unsupported-model"` if a step fails.
  */
 export async function probe<M extends Move>(
-  engine: Engine,
-  mover: Mover<M>,
+  sessions: OnnxSessions,
+  reorder: CacheReorder<M>,
   move: (step: number) => M,
   look: (logits: StepLogits) => void = () => {},
 ): Promise<{ vocabSize: number }> {
   // An odd number of positions: rows of half-precision numbers that are no whole words, the GPU refuses.
   const prompts = padPrompts([[0, 0, 0]], "left", 0, 1);
-  await using search = new OnnxSearch(engine, mover, prompts, engine.form.encoder && 0);
+  await using search = new OnnxSearch(sessions, reorder, prompts, sessions.signature.encoder && 0);
   const widths = new Set<number>();
   for (const step of [0, 1, 2]) {
     try {
