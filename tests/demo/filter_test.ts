@@ -1,4 +1,5 @@
 /** The demo's filters: what they allow, on the real places, against the rules applied one place at a time. */
+import { LONG } from "../support/long.ts";
 import assert from "node:assert/strict";
 import { createDecoder } from "../../mod.ts";
 import { closest } from "../../demo/closest.ts";
@@ -79,7 +80,7 @@ const CASES: readonly Case[] = [
 Deno.test("filters of the demo allow the names of which one place passes, and searches keep to them", (t) =>
   withSession(16, async (session) => {
     const { index, places } = session;
-    for (const { args, passes, excluded = [] } of CASES) {
+    for (const [i, { args, passes, excluded = [] }] of CASES.entries()) {
       await t.step(args.join(" "), async () => {
         using filter = compileFilter(index, places, await rules(places, ...args));
         const isAllowed = (key: string) =>
@@ -92,7 +93,8 @@ Deno.test("filters of the demo allow the names of which one place passes, and se
           const inFilter = compiled?.has(index.ordinalOf(tokensOf(key))!) ?? true;
           assert.equal(inFilter && !excluded.includes(key), isAllowed(key), key);
         }
-        for (const query of ["Pariss", "Vianna", "Sao Paolo"]) {
+        const queries = ["Pariss", "Vianna", "Sao Paolo"];
+        for (const query of LONG ? queries : [queries[i % queries.length]]) {
           const { found } = await find(session, query, filter);
           assert.ok(found.length > 0);
           for (const { key, places: shown } of found) {

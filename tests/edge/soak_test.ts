@@ -1,5 +1,5 @@
 /**
- * The HTTP handler under load while its index changes every second: 30 seconds, or ten minutes in a long run. No request
+ * The HTTP handler under load while its index changes every second: 12 seconds, or ten minutes in a long run. No request
  * fails, and each answer is, byte for byte, that of the index whose digest it names.
  */
 
@@ -9,7 +9,7 @@ import { catalogue, get, serve, Store } from "../support/edge.ts";
 import { LONG, runs } from "../support/long.ts";
 import { Random } from "../support/models.ts";
 
-const SECONDS = runs(30, 600);
+const SECONDS = runs(12, 600);
 const CLIENTS = 6;
 const FILTERS = [undefined, "fresh", { not: "adult" }, {
   all: ["de", { any: ["fresh", "adult"] }],

@@ -1,4 +1,4 @@
-/** Item filters: lookups and their algebra against plain sets, and on the WASM backend searches against rebuilt indexes. */
+/** Item filters: lookups and their algebra against plain sets. */
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { ConstraintIndex, createDecoder, EspalierError, type ItemFilter } from "../../mod.ts";
@@ -6,12 +6,10 @@ import { buildIndex } from "../../src/build/mod.ts";
 import { maskLogits } from "../../src/decode/mask.ts";
 import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { filterBitsOf } from "../../src/index/item_filter.ts";
-import { filterSuite, members } from "../suites/filter.ts";
+import { members } from "../suites/filter.ts";
 import { runs } from "../support/long.ts";
 import { modelOf, Random, RULES } from "../support/models.ts";
 import { rowSets } from "../support/sets.ts";
-
-filterSuite("WASM", (index) => createDecoder(index, { backend: "wasm" }), 600, 10_000);
 
 const subsets = fc.record({
   set: rowSets(),

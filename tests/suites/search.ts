@@ -6,7 +6,7 @@ import type { ConstraintIndex, Decoder } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import type { BeamSearchOptions, BeamSearchResult } from "../../src/decode/types.ts";
 import { assertClose, assertLayout, assertSame, assertShown, watched } from "../support/compare.ts";
-import { runs as allRuns } from "../support/long.ts";
+import { LONG, runs as allRuns } from "../support/long.ts";
 import {
   DELIVERIES,
   type Delivery,
@@ -176,9 +176,11 @@ export function searchSuite(
   });
 
   test("Rows of many widths are summed whole", async () => {
+    const rules = ["smooth", "holes", "wide", "shifted"] as const;
     for (let vocabSize = 2; vocabSize <= 40; vocabSize++) {
       const set = { shape: "few", vocabSize, rows: [[0, 1], [1, 0], [1, 1]] };
-      for (const rule of ["smooth", "holes", "wide", "shifted"] as const) {
+      // In 20 widths every rule meets every rest that lanes of four leave.
+      for (const rule of LONG ? rules : [rules[vocabSize % 5 % 4]]) {
         await assertAgrees(plain(set, { beamSize: 3, batchSize: 3 }, rule, vocabSize));
         await assertAgrees({ ...plain(set, { beamSize: 3 }, rule), delivery: "bits" });
       }
@@ -195,7 +197,7 @@ export function searchSuite(
   });
 
   test("Sequences of up to 1024 tokens", async () => {
-    for (let seed = 0; seed < runs(4); seed++) {
+    for (let seed = 0; seed < runs(2, 80); seed++) {
       const set = rowSet("long", seed);
       await assertExact(
         plain(set, { beamSize: 3, batchSize: 2, normalize: "none" }, "coarse", seed),

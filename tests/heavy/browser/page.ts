@@ -2,6 +2,8 @@
 import { collected } from "./shim.ts";
 import "./cross_origin.ts";
 import "../../kernels/webgpu/kernel_test.ts";
+import "../../kernels/webgpu/filter_test.ts";
+import "../../kernels/webgpu/golden_test.ts";
 import "../../kernels/webgpu/search_test.ts";
 
 declare global {

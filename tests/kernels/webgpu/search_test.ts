@@ -6,8 +6,6 @@ import type { ConstraintIndex } from "../../../mod.ts";
 import { compileKernel, liveBuffers } from "../../../src/kernels/webgpu/device.ts";
 import { misfit } from "../../../src/kernels/webgpu/kernel.ts";
 import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
-import { goldenSuite } from "../../suites/golden.ts";
-import { filterSuite } from "../../suites/filter.ts";
 import { GoldenGpuModel, type GpuLayout, openDevice, withDevice } from "../../support/gpu.ts";
 import { goldenRule, modelOf } from "../../support/models.ts";
 import { oracleSearch, OracleSet } from "../../support/oracle.ts";
@@ -20,13 +18,6 @@ await withDevice("searches on WebGPU", (device) => {
     createDecoder(index, { backend: "webgpu", device });
 
   searchSuite("WebGPU", open, 0.3);
-  filterSuite("WebGPU", open, 150, 10_000);
-  goldenSuite("WebGPU, model on the CPU", open);
-  goldenSuite(
-    "WebGPU, model on the GPU",
-    open,
-    (width, rows) => new GoldenGpuModel(device, width, rows),
-  );
 
   /** A set of one length and one of several, with what the golden model finds in them. */
   async function problem(shape: "fixed" | "mixed") {
