@@ -6,7 +6,8 @@
  *
  * @module
  */
-export { ConstraintIndex, type LevelInfo, type OpenOptions } from "./src/index/constraint_index.ts";
+export { ConstraintIndex, type OpenOptions } from "./src/index/constraint_index.ts";
+export { type LevelInfo } from "./src/index/level_info.ts";
 export type { Encoding, Starts } from "./src/index/format/layout.ts";
 export type { FilterExpression } from "./src/index/filter_expression.ts";
 export { type AllowedItems, ItemFilter } from "./src/index/item_filter.ts";

@@ -87,20 +87,16 @@ export function parse(args: string[]): Options {
   const text = { type: "string" } as const;
   const texts = { type: "string", multiple: true } as const;
   const flag = { type: "boolean" } as const;
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      help: { ...flag, short: "h" },
-      beams: text,
-      country: texts,
-      "not-country": texts,
-      admin1: texts,
-      near: texts,
-      exclude: texts,
-      "list-countries": flag,
-      "list-admin1": text,
-    },
+  const { values, positionals } = parseFlags(args, {
+    help: { ...flag, short: "h" },
+    beams: text,
+    country: texts,
+    "not-country": texts,
+    admin1: texts,
+    near: texts,
+    exclude: texts,
+    "list-countries": flag,
+    "list-admin1": text,
   });
   const beams = Number(values.beams ?? BEAMS);
   if (!Number.isInteger(beams) || beams < 1 || beams > 1024) {

@@ -1,4 +1,5 @@
 /** A server under `deno serve`, in a process of its own. */
+import { answers } from "./support.ts";
 
 /** One that listens. Disposing ends it. */
 export interface EdgeServer extends AsyncDisposable {
@@ -68,15 +69,6 @@ export async function decode(url: string, body: string): Promise<Answered & { re
     ),
     retryMs: 1000 * Number(response.headers.get("retry-after") ?? 0),
   };
-}
-
-async function answers(url: string): Promise<boolean> {
-  try {
-    await (await fetch(url)).body?.cancel();
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 function freePort(): number {

@@ -1,5 +1,6 @@
 /** Serves a folder over loopback, as fast as the machine can or as slow as a link. */
 import { join } from "node:path";
+import { answers } from "./support.ts";
 
 /** A server in a process of its own. */
 export interface Server extends AsyncDisposable {
@@ -33,15 +34,6 @@ export async function serve(folder: string, bytesPerSecond?: number): Promise<Se
       await child.status;
     },
   };
-}
-
-async function answers(url: string): Promise<boolean> {
-  try {
-    await (await fetch(url)).body?.cancel();
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 async function nginx(folder: string, port: number): Promise<Deno.Command> {

@@ -68,3 +68,13 @@ export function line(what: string, measured: string, budget = ""): void {
 }
 
 export const MB = 1e6;
+
+/** Whether a server answers at an address. */
+export async function answers(url: string): Promise<boolean> {
+  try {
+    await (await fetch(url)).body?.cancel();
+    return true;
+  } catch {
+    return false;
+  }
+}

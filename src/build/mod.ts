@@ -25,7 +25,8 @@ import { writeIndex } from "./write_levels.ts";
 
 export type { FilterValues, ItemIds, RowBatch, SequenceMatrix, Sequences };
 export { BuildInputError, ConstraintIndex };
-export type { LevelInfo, OpenOptions } from "../index/constraint_index.ts";
+export type { OpenOptions } from "../index/constraint_index.ts";
+export type { LevelInfo } from "../index/level_info.ts";
 export type { IndexSource } from "../storage/source.ts";
 
 /** How to build. */

@@ -15,39 +15,10 @@ import {
   planData,
 } from "./format/header.ts";
 import { itemsAt } from "./item_lookup.ts";
-import {
-  type Encoding,
-  innerEdges,
-  LEVEL_RECORD_BYTES,
-  levelByteLength,
-  NONE,
-  type Starts,
-  tokenBits,
-} from "./format/layout.ts";
+import { innerEdges, LEVEL_RECORD_BYTES, levelByteLength, NONE } from "./format/layout.ts";
 import { type IndexMemory, type LoadedIndex, reserve, RESULT_BYTES } from "./index_memory.ts";
 import { verifyStructure } from "./verify.ts";
-
-/** One level of an index: all allowed prefixes of one length. */
-export interface LevelInfo {
-  /** Distinct prefixes of this length. */
-  readonly edges: number;
-  /** Prefixes, one token shorter, that go on: rows of the level. */
-  readonly states: number;
-  /** Sequences that end on this level. */
-  readonly ends: number;
-  /** Whether tokens are packed in `tokenBits` bits each, or rows are bitmaps. */
-  readonly encoding: Encoding;
-  /** How row starts are stored. */
-  readonly starts: Starts;
-  /** Most tokens that may follow one prefix. */
-  readonly maxBranch: number;
-  /** Smallest token of the level. */
-  readonly tokenMin: number;
-  /** Bits of a packed token, relative to `tokenMin`. */
-  readonly tokenBits: number;
-  /** Bytes of the level in the file. */
-  readonly byteLength: number;
-}
+import { type LevelInfo, levelInfos } from "./level_info.ts";
 
 /** How to open an index. */
 export interface OpenOptions extends TransferOptions {
@@ -153,17 +124,7 @@ export class ConstraintIndex implements Disposable {
     this.filterNames = shape.filters?.map(({ name }) => name) ?? [];
     this.items = shape.items && { type: shape.items.type, count: shape.items.count };
     this.tokenizer = shape.tokenizer && { ...shape.tokenizer };
-    this.levels = shape.levels.map((level, d) => ({
-      edges: level.edges,
-      states: level.states,
-      ends: level.ends,
-      encoding: level.encoding,
-      starts: level.starts,
-      maxBranch: level.maxBranch,
-      tokenMin: level.tokenMin,
-      tokenBits: tokenBits(level),
-      byteLength: levelByteLength(level, innerEdges(shape.levels, d)),
-    }));
+    this.levels = levelInfos(shape.levels);
   }
 
   /**

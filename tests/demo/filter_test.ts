@@ -12,9 +12,12 @@ import { find, type Session } from "../../demo/session.ts";
 import { Speller, tokensOf } from "../../demo/speller.ts";
 import { UsageError } from "../../src/cli/errors.ts";
 
+/** The real places: to load them takes most of a second. */
+const allPlaces = loadPlaces();
+
 /** Runs a test with all that searches need. */
 async function withSession(beamSize: number, test: (session: Session) => Promise<void>) {
-  const places = await loadPlaces();
+  const places = await allPlaces;
   await using speller = await Speller.open();
   using index = await indexOf(places.keys);
   using decoder = await createDecoder(index, { backend: "wasm" });
@@ -88,7 +91,8 @@ Deno.test("filters of the demo allow the names of which one place passes, and se
         assert.equal(filter.names, places.keys.filter(isAllowed).length);
         assert.ok(filter.names > 16 && filter.names < index.size);
         const compiled = filter.search.filter;
-        for (const key of places.keys) {
+        for (const [k, key] of places.keys.entries()) {
+          if (!LONG && k % CASES.length !== i) continue;
           assert.equal(filter.allows(key), isAllowed(key), key);
           const inFilter = compiled?.has(index.ordinalOf(tokensOf(key))!) ?? true;
           assert.equal(inFilter && !excluded.includes(key), isAllowed(key), key);
@@ -166,7 +170,7 @@ Deno.test("a name of which each place breaks a rule is not allowed, though it ha
 });
 
 Deno.test("filters of the demo that leave nothing say so", async () => {
-  const places = await loadPlaces();
+  const places = await allPlaces;
   using index = await indexOf(places.keys);
   for (
     const args of [
@@ -181,7 +185,7 @@ Deno.test("filters of the demo that leave nothing say so", async () => {
 });
 
 Deno.test("codes, points and names that are none are refused, with near matches", async () => {
-  const places = await loadPlaces();
+  const places = await allPlaces;
   const refusals: [string[], RegExp][] = [
     [["--country", "UK"], /got "UK"; near it: GB \(United Kingdom\); .*--list-countries$/],
     [["--country", "DE,Frence"], /got "Frence"; near it: FR \(France\), .*; all codes/],

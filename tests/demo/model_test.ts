@@ -7,6 +7,8 @@ import { constrained, indexOf, unconstrained } from "../../demo/search.ts";
 import { END_TOKEN, promptOf, Speller, textOf, tokensOf, VOCAB_SIZE } from "../../demo/speller.ts";
 import type { Model } from "../../src/decode/types.ts";
 
+/** The real places: to load them takes most of a second. */
+const places = loadPlaces();
 const DEMO = new URL("../../demo/", import.meta.url);
 
 Deno.test("folding leaves the letters of a plain keyboard", () => {
@@ -20,7 +22,7 @@ Deno.test("folding leaves the letters of a plain keyboard", () => {
 });
 
 Deno.test("one name in fifty is held out of training, by its FNV-1a hash", async () => {
-  const { keys, called } = await loadPlaces();
+  const { keys, called } = await places;
   const slow = (key: string) =>
     new TextEncoder().encode(key).reduce(
       (hash, byte) => BigInt.asUintN(32, (hash ^ BigInt(byte)) * 0x01000193n),
@@ -37,7 +39,7 @@ Deno.test("one name in fifty is held out of training, by its FNV-1a hash", async
 });
 
 Deno.test("the recipe folds names and holds them out as the demo does", async (t) => {
-  const { keys, called } = await loadPlaces();
+  const { keys, called } = await places;
   const names = keys.flatMap((key) => called(key)[0].name);
   const code = `
 import json, sys
@@ -65,7 +67,7 @@ print(json.dumps([[fold(name), held_out(name)] for name in json.load(sys.stdin)]
 });
 
 Deno.test("every name can be spelt and read back; queries are read as far as they can be", async () => {
-  const { keys } = await loadPlaces();
+  const { keys } = await places;
   assert.equal(keys.length, 149_462);
   for (const key of keys) {
     const tokens = tokensOf(key);
@@ -166,7 +168,7 @@ Deno.test("unconstrained search finds what enumeration finds, in every batch row
 });
 
 Deno.test("queries of unequal lengths find in one batch what each finds alone", async () => {
-  const { keys, called } = await loadPlaces();
+  const { keys, called } = await places;
   await using speller = await Speller.open();
   using index = await indexOf(keys);
   using decoder = await createDecoder(index, { backend: "wasm" });

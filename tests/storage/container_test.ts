@@ -1,17 +1,11 @@
 /** The file around an index: what it promises to other readers, and how it is told from other files. */
 
 import assert from "node:assert/strict";
-import {
-  ConstraintIndex,
-  type EspalierError,
-  IndexFormatError,
-  IndexIntegrityError,
-  type IndexSource,
-  type OpenOptions,
-} from "../../mod.ts";
+import { ConstraintIndex, IndexFormatError, IndexIntegrityError } from "../../mod.ts";
 import { largeFile, samples, signed, streamOf, takeApart } from "../support/corrupt.ts";
 import { assertConsistent } from "../support/interrogate.ts";
 import { Random } from "../support/models.ts";
+import { opens, refuses } from "../support/opening.ts";
 
 const SAMPLES = await samples();
 const BYTES = SAMPLES.find(({ name }) => name.startsWith("mixed"))!.bytes;
@@ -23,23 +17,6 @@ async function digest(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   for (let i = 0; i < 8; i++) text += words.getUint32(4 * i).toString(16).padStart(8, "0");
   return text;
 }
-
-const opens = async (source: IndexSource, options?: OpenOptions) => {
-  using index = await ConstraintIndex.open(source, options);
-  return index.toBytes();
-};
-
-const refuses = (
-  source: IndexSource,
-  type: typeof IndexFormatError | typeof IndexIntegrityError,
-  code: string,
-  options?: OpenOptions,
-) =>
-  assert.rejects(
-    opens(source, options),
-    (error) => error instanceof type && (error as EspalierError).code === code,
-    code,
-  );
 
 interface TensorEntry {
   dtype: string;

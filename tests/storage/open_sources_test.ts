@@ -3,36 +3,17 @@
 import assert from "node:assert/strict";
 import {
   type ByteSource,
-  ConstraintIndex,
-  type EspalierError,
   IndexFormatError,
   IndexIntegrityError,
   type IndexSource,
-  type OpenOptions,
   StorageError,
 } from "../../mod.ts";
 import { largeFile, sameBytes, samples, streamOf } from "../support/corrupt.ts";
 import { Random } from "../support/models.ts";
+import { opens, refuses } from "../support/opening.ts";
 
 const SAMPLES = await samples();
 const BYTES = SAMPLES.find(({ name }) => name.startsWith("mixed"))!.bytes;
-
-const opens = async (source: IndexSource, options?: OpenOptions) => {
-  using index = await ConstraintIndex.open(source, options);
-  return index.toBytes();
-};
-
-const refuses = (
-  source: IndexSource,
-  type: typeof StorageError | typeof IndexFormatError | typeof IndexIntegrityError,
-  code: string,
-  options?: OpenOptions,
-) =>
-  assert.rejects(
-    opens(source, options),
-    (error) => error instanceof type && (error as EspalierError).code === code,
-    code,
-  );
 
 /** Rejects where a promise takes longer than it should. */
 async function soon<T>(promise: Promise<T>): Promise<T> {

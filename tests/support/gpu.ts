@@ -152,3 +152,19 @@ fn half(@builtin(global_invocation_id) id: vec3u) {
   }
 }
 `;
+
+/** Counts what is mapped while `run` runs. */
+export async function countReadbacks(run: () => Promise<unknown>): Promise<number> {
+  const { mapAsync } = GPUBuffer.prototype;
+  let count = 0;
+  GPUBuffer.prototype.mapAsync = function (...args: Parameters<typeof mapAsync>) {
+    count++;
+    return mapAsync.apply(this, args);
+  };
+  try {
+    await run();
+  } finally {
+    GPUBuffer.prototype.mapAsync = mapAsync;
+  }
+  return count;
+}

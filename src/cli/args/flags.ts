@@ -3,14 +3,26 @@ import { parseArgs, type ParseArgsConfig } from "node:util";
 import { UsageError } from "../errors.ts";
 import { shownName } from "../io/addresses.ts";
 
+/** Flags that every command has. */
+export const COMMON_OPTIONS = {
+  json: { type: "boolean", default: false },
+  help: { type: "boolean", short: "h" },
+} as const;
+
+/** Flags as `parseArgs` takes them. */
+type Flags = NonNullable<ParseArgsConfig["options"]>;
+
 /**
  * Reads flags and other arguments.
  *
  * @throws {UsageError} for flags that are unknown or lack their value.
  */
-export function parseFlags<T extends ParseArgsConfig>(config: T): ReturnType<typeof parseArgs<T>> {
+export function parseFlags<T extends Flags>(
+  args: string[],
+  options: T,
+): ReturnType<typeof parseArgs<{ args: string[]; allowPositionals: true; options: T }>> {
   try {
-    return parseArgs(config);
+    return parseArgs({ args, allowPositionals: true, options });
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new UsageError(error.message.split(". ")[0], { cause: error });

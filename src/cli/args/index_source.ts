@@ -3,7 +3,7 @@ import { IndexFormatError } from "../../errors.ts";
 import type { IndexSource } from "../../storage/source.ts";
 import { lookAt, openFile } from "../io/files.ts";
 import { isAddress, isS3, shownName } from "../io/addresses.ts";
-import { onlyArgument, parseFlags } from "./flags.ts";
+import { COMMON_OPTIONS, onlyArgument, parseFlags } from "./flags.ts";
 import { UsageError } from "../errors.ts";
 import type { Io } from "../io/terminal.ts";
 import { checkS3Flags, S3_OPTIONS, type S3Flags, s3Location, s3Object } from "./s3_flags.ts";
@@ -25,14 +25,9 @@ export interface IndexFlags {
  * @throws {UsageError} for anything else.
  */
 export function parseIndexFlags(args: string[]): IndexFlags | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const argument = onlyArgument(positionals, "FILE or URL");

@@ -5,7 +5,7 @@ import { isFilterName, MAX_NAME_LENGTH } from "../../index/format/filter_shape.t
 import { type ColumnFlags, namesColumns, namesTokens } from "../tables/columns.ts";
 import { needsVocab } from "../tables/collect_rows.ts";
 import { expandFiles } from "../io/files.ts";
-import { checkIndexName, parseFlags, parseMemory } from "../args/flags.ts";
+import { checkIndexName, COMMON_OPTIONS, parseFlags, parseMemory } from "../args/flags.ts";
 import { UsageError } from "../errors.ts";
 import { parseText, TEXT_HELP, TEXT_OPTIONS } from "../args/text_flags.ts";
 import type { TextArguments } from "../tables/encode_strings.ts";
@@ -107,28 +107,23 @@ export interface BuildArguments {
  * @throws {StorageError} for patterns that stand for no file.
  */
 export async function parseBuild(args: string[]): Promise<BuildArguments | undefined> {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      out: { type: "string", short: "o" },
-      vocab: { type: "string" },
-      sequence: { type: "string" },
-      columns: { type: "string" },
-      column: { type: "string" },
-      "item-column": { type: "string" },
-      "filter-column": { type: "string", multiple: true, default: [] },
-      items: { type: "string" },
-      filter: { type: "string", multiple: true, default: [] },
-      ...TEXT_OPTIONS,
-      sorted: { type: "boolean", default: false },
-      format: { type: "string" },
-      memory: { type: "string" },
-      temp: { type: "string" },
-      ordinals: { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    out: { type: "string", short: "o" },
+    vocab: { type: "string" },
+    sequence: { type: "string" },
+    columns: { type: "string" },
+    column: { type: "string" },
+    "item-column": { type: "string" },
+    "filter-column": { type: "string", multiple: true, default: [] },
+    items: { type: "string" },
+    filter: { type: "string", multiple: true, default: [] },
+    ...TEXT_OPTIONS,
+    sorted: { type: "boolean", default: false },
+    format: { type: "string" },
+    memory: { type: "string" },
+    temp: { type: "string" },
+    ordinals: { type: "string" },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   if (positionals.length === 0) throw new UsageError("Expected INPUT, found none");

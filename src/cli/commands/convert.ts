@@ -5,7 +5,7 @@ import { buildIndex } from "../../build/mod.ts";
 import { openIndex, saveIndex } from "../args/index_file.ts";
 import { lookAt } from "../io/files.ts";
 import { isAddress, shownName } from "../io/addresses.ts";
-import { checkIndexName, onlyArgument, parseFlags } from "../args/flags.ts";
+import { checkIndexName, COMMON_OPTIONS, onlyArgument, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import type { Io } from "../io/terminal.ts";
 import { facts, grouped } from "../io/format.ts";
@@ -194,16 +194,11 @@ function checkTarget({ input, out, denseLevels }: Options, isArchive: boolean): 
 }
 
 function parse(args: string[]): Options | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      out: { type: "string", short: "o" },
-      "dense-levels": { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    out: { type: "string", short: "o" },
+    "dense-levels": { type: "string" },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const input = onlyArgument(positionals, "IN.npz or IN.safetensors");

@@ -8,7 +8,7 @@ import type { ItemFilter } from "../../index/item_filter.ts";
 import { type Cost, type FoundBatch, searchBatches } from "./decode_batches.ts";
 import { openIndex } from "../args/index_file.ts";
 import { isS3, shownName } from "../io/addresses.ts";
-import { parseFlags } from "../args/flags.ts";
+import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, tokensText } from "../io/listing.ts";
 import {
@@ -225,22 +225,17 @@ function round(value: number): number {
 }
 
 function parse(args: string[]): Options | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      ...MODEL_OPTIONS,
-      ...SEARCH_OPTIONS,
-      ...SHOW_OPTIONS,
-      ...PROMPT_OPTIONS,
-      beams: { type: "string", default: String(DEFAULT_BEAMS) },
-      batch: { type: "string", default: String(DEFAULT_BATCH) },
-      filter: { type: "string", multiple: true, default: [] },
-      exclude: { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    ...MODEL_OPTIONS,
+    ...SEARCH_OPTIONS,
+    ...SHOW_OPTIONS,
+    ...PROMPT_OPTIONS,
+    beams: { type: "string", default: String(DEFAULT_BEAMS) },
+    batch: { type: "string", default: String(DEFAULT_BATCH) },
+    filter: { type: "string", multiple: true, default: [] },
+    exclude: { type: "string" },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const [argument, ...prompts] = positionals;

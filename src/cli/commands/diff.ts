@@ -4,7 +4,7 @@ import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { type Change, compareIndexes, type Comparison } from "./diff_indexes.ts";
 import { openIndex } from "../args/index_file.ts";
 import { isS3, shownName } from "../io/addresses.ts";
-import { parseFlags } from "../args/flags.ts";
+import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "../io/listing.ts";
 import type { Io } from "../io/terminal.ts";
@@ -169,17 +169,12 @@ function summaryText(
 }
 
 function parse(args: string[]): Options | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      ...SHOW_OPTIONS,
-      summary: { type: "boolean", default: false },
-      limit: { type: "string", default: "0" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    ...SHOW_OPTIONS,
+    summary: { type: "boolean", default: false },
+    limit: { type: "string", default: "0" },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   if (positionals.length !== 2) {

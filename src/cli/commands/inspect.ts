@@ -2,12 +2,8 @@
 import type { Command } from "./command.ts";
 import { checkMetadata, decodeShape } from "../../index/format/header.ts";
 import { idBits } from "../../index/format/item_shape.ts";
-import {
-  FORMAT_VERSION,
-  innerEdges,
-  levelByteLength,
-  tokenBits,
-} from "../../index/format/layout.ts";
+import { levelInfos } from "../../index/level_info.ts";
+import { FORMAT_VERSION } from "../../index/format/layout.ts";
 import { loadHeader } from "../../storage/load/load.ts";
 import type { Header } from "../../storage/safetensors.ts";
 import { entropyBits } from "../../index/entropy.ts";
@@ -119,17 +115,12 @@ function summarize(header: Header) {
     tokenizer: tokenizer ?? null,
     minLength: ends.findIndex((count) => count > 0) + 1,
     maxLength: levels.length,
-    levels: levels.map((level, d) => ({
-      edges: level.edges,
-      states: level.states,
-      ends: level.ends,
-      encoding: level.encoding,
-      starts: level.starts,
-      maxBranch: level.maxBranch,
-      tokenMin: level.tokenMin,
-      tokenMax: level.tokenMin + level.tokenCount - 1,
-      tokenBits: tokenBits(level),
-      byteLength: levelByteLength(level, innerEdges(levels, d)),
+    levels: levelInfos(levels).map(({ tokenMin, tokenBits, byteLength, ...level }, d) => ({
+      ...level,
+      tokenMin,
+      tokenMax: tokenMin + levels[d].tokenCount - 1,
+      tokenBits,
+      byteLength,
     })),
     filters: filters.map(({ name, ones, encoding, inverted }, i) => ({
       name,

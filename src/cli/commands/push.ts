@@ -8,7 +8,7 @@ import { checkMetadata } from "../../index/format/header.ts";
 import { loadHeader } from "../../storage/load/load.ts";
 import { indexSource } from "../args/index_source.ts";
 import { isAddress, isS3 } from "../io/addresses.ts";
-import { parseFlags } from "../args/flags.ts";
+import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import type { Io } from "../io/terminal.ts";
 import { counted, facts, grouped } from "../io/format.ts";
@@ -194,16 +194,11 @@ interface Options {
 }
 
 function parse(args: string[]): Options | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      "cache-control": { type: "string" },
-      "request-timeout": { type: "string" },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    "cache-control": { type: "string" },
+    "request-timeout": { type: "string" },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const [file, destination] = positionals;

@@ -6,7 +6,7 @@ import { countOnes } from "../../index/bits/bit_vector.ts";
 import { SequenceCursor } from "../../index/sequence_cursor.ts";
 import { openIndex } from "../args/index_file.ts";
 import { shownName } from "../io/addresses.ts";
-import { parseFlags } from "../args/flags.ts";
+import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "../io/listing.ts";
 import { allowedBy, hasBit, type OrdinalBits } from "../../index/ordinal_bits.ts";
@@ -244,19 +244,14 @@ async function list(
 }
 
 function parse(args: string[]): Options | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      ...SHOW_OPTIONS,
-      filter: { type: "string", multiple: true, default: [] },
-      sort: { type: "string" },
-      limit: { type: "string", default: String(DEFAULT_LIMIT) },
-      sequences: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    ...SHOW_OPTIONS,
+    filter: { type: "string", multiple: true, default: [] },
+    sort: { type: "string" },
+    limit: { type: "string", default: String(DEFAULT_LIMIT) },
+    sequences: { type: "boolean", default: false },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const [argument, prefix = "", ...surplus] = positionals;

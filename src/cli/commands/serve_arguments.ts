@@ -1,7 +1,7 @@
 /** What `serve` is told. */
 import { DEFAULT_LIMITS, type HandlerOptions } from "../../edge/options.ts";
 import { isS3 } from "../io/addresses.ts";
-import { onlyArgument, parseFlags, parseMemory } from "../args/flags.ts";
+import { COMMON_OPTIONS, onlyArgument, parseFlags, parseMemory } from "../args/flags.ts";
 import { UsageError } from "../errors.ts";
 import { MODEL_OPTIONS, type ModelArguments, parseModel } from "../args/model_flags.ts";
 import { checkS3Flags, S3_OPTIONS, type S3Flags } from "../args/s3_flags.ts";
@@ -33,29 +33,24 @@ const DAY_SECONDS = 86_400;
  * @throws {UsageError} for anything else.
  */
 export function parseServe(args: string[]): ServeArguments | undefined {
-  const { values, positionals } = parseFlags({
-    args,
-    allowPositionals: true,
-    options: {
-      ...S3_OPTIONS,
-      ...MODEL_OPTIONS,
-      ...SEARCH_OPTIONS,
-      port: { type: "string", default: "8000" },
-      host: { type: "string", default: "127.0.0.1" },
-      "token-env": { type: "string" },
-      cors: { type: "string", multiple: true },
-      concurrency: { type: "string" },
-      queue: { type: "string" },
-      deadline: { type: "string" },
-      beams: { type: "string" },
-      "body-bytes": { type: "string" },
-      "prompt-vocab": { type: "string" },
-      memory: { type: "string" },
-      revalidate: { type: "string" },
-      log: { type: "boolean", default: false },
-      json: { type: "boolean", default: false },
-      help: { type: "boolean", short: "h" },
-    },
+  const { values, positionals } = parseFlags(args, {
+    ...S3_OPTIONS,
+    ...MODEL_OPTIONS,
+    ...SEARCH_OPTIONS,
+    port: { type: "string", default: "8000" },
+    host: { type: "string", default: "127.0.0.1" },
+    "token-env": { type: "string" },
+    cors: { type: "string", multiple: true },
+    concurrency: { type: "string" },
+    queue: { type: "string" },
+    deadline: { type: "string" },
+    beams: { type: "string" },
+    "body-bytes": { type: "string" },
+    "prompt-vocab": { type: "string" },
+    memory: { type: "string" },
+    revalidate: { type: "string" },
+    log: { type: "boolean", default: false },
+    ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
   const argument = onlyArgument(positionals, "FILE or URL");

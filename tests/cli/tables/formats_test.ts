@@ -41,7 +41,7 @@ for (const [form, make] of Object.entries(FORMS)) {
         assert.equal(summary.vocabSize, Math.max(2, Math.max(...rows.flat()) + 1));
         assert.deepEqual([summary.isVocabInferred, summary.rows], [true, rows.length]);
       }),
-      { seed: 3, numRuns: runs(8) },
+      { seed: 3, numRuns: runs(5) },
     );
   });
 

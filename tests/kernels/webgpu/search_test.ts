@@ -6,7 +6,13 @@ import type { ConstraintIndex } from "../../../mod.ts";
 import { compileKernel, liveBuffers } from "../../../src/kernels/webgpu/device.ts";
 import { misfit } from "../../../src/kernels/webgpu/kernel.ts";
 import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
-import { GoldenGpuModel, type GpuLayout, openDevice, withDevice } from "../../support/gpu.ts";
+import {
+  countReadbacks,
+  GoldenGpuModel,
+  type GpuLayout,
+  openDevice,
+  withDevice,
+} from "../../support/gpu.ts";
 import { goldenRule, modelOf } from "../../support/models.ts";
 import { oracleSearch, OracleSet } from "../../support/oracle.ts";
 import { assertClose, assertLayout } from "../../support/compare.ts";
@@ -30,22 +36,6 @@ await withDevice("searches on WebGPU", (device) => {
       vocabSize,
     });
     return { rows, vocabSize, options: { ...options, normalize: "none" as const }, set, expected };
-  }
-
-  /** Counts what is mapped while `run` runs. */
-  async function countReadbacks(run: () => Promise<unknown>): Promise<number> {
-    const { mapAsync } = GPUBuffer.prototype;
-    let count = 0;
-    GPUBuffer.prototype.mapAsync = function (...args: Parameters<typeof mapAsync>) {
-      count++;
-      return mapAsync.apply(this, args);
-    };
-    try {
-      await run();
-    } finally {
-      GPUBuffer.prototype.mapAsync = mapAsync;
-    }
-    return count;
   }
 
   Deno.test("A search with a GPU model reads back once and frees what it made", async () => {

@@ -8,7 +8,7 @@ import type { OnnxModel } from "../../../src/models/onnx/types.ts";
 import { narrowInts } from "../../../src/models/onnx/int64_to_int32.ts";
 import { loadOrt } from "../../../src/models/onnx/session.ts";
 import { assertClose } from "../../support/compare.ts";
-import { withDevice } from "../../support/gpu.ts";
+import { countReadbacks, withDevice } from "../../support/gpu.ts";
 import { FORMS, isMasked, resolutionOf, type ToyForm } from "../../support/onnx/forms.ts";
 import {
   assertSearch,
@@ -38,22 +38,6 @@ await withDevice("ONNX models on WebGPU", async () => {
       startToken: START,
       ort: tensors.ort,
     });
-
-  /** Counts what is mapped while `run` runs. */
-  async function countReadbacks(run: () => Promise<unknown>): Promise<number> {
-    const { mapAsync } = GPUBuffer.prototype;
-    let count = 0;
-    GPUBuffer.prototype.mapAsync = function (...args: Parameters<typeof mapAsync>) {
-      count++;
-      return mapAsync.apply(this, args);
-    };
-    try {
-      await run();
-    } finally {
-      GPUBuffer.prototype.mapAsync = mapAsync;
-    }
-    return count;
-  }
 
   for (const [name, form] of Object.entries(FORMS)) {
     const ignore = form.floats === "float16" && !hasHalf;
