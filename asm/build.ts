@@ -6,7 +6,7 @@
  * `deno task build:asm` writes; `deno task build:asm --check` compares and fails if something is stale.
  */
 import asc from "assemblyscript/asc";
-import { LEVEL_FIELDS, LEVEL_RECORD_BYTES } from "../src/index/format/layout.ts";
+import { LEVEL_FIELDS, LEVEL_RECORD_BYTES, STARTS_KINDS } from "../src/index/format/layout.ts";
 import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../src/kernels/constants.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/search_layout.ts";
 
@@ -37,6 +37,7 @@ function layoutSource(): string {
     "// Byte offsets in a record of the level table (src/index/format/layout.ts).",
     ...words(LEVEL_FIELDS),
     `export const RECORD_BYTES: usize = ${LEVEL_RECORD_BYTES};`,
+    ...Object.entries(STARTS_KINDS).map(([name, i]) => `export const ${name}: u32 = ${i};`),
     "",
     "// Byte offsets in the search record (src/kernels/wasm/search_layout.ts).",
     ...words(SEARCH_FIELDS),

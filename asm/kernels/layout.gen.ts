@@ -26,6 +26,9 @@ export const ENDS: usize = 84;
 export const ENDS_BEFORE: usize = 88;
 export const MAX_BRANCH: usize = 92;
 export const RECORD_BYTES: usize = 96;
+export const UNARY: u32 = 0;
+export const EXCEPTIONS: u32 = 1;
+export const BITVECTOR: u32 = 2;
 
 // Byte offsets in the search record (src/kernels/wasm/search_layout.ts).
 export const LEVEL: usize = 0;

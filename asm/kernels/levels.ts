@@ -20,10 +20,10 @@ function isOfEarlierRow(list: usize, i: u32, state: u32): bool {
 function setRow(level: usize, kind: u32, state: u32, place: u32): void {
   const edges = load<u32>(level, L.EDGES);
   const starts = load<u32>(level, L.STARTS);
-  if (kind == 0) {
+  if (kind == L.UNARY) {
     rowBegin = state;
     rowEnd = state + 1;
-  } else if (kind == 1) {
+  } else if (kind == L.EXCEPTIONS) {
     const listed = edges - load<u32>(level, L.STATES);
     rowBegin = state + place;
     rowEnd = rowBegin + 1;
@@ -46,13 +46,13 @@ export function packedRow(level: usize, state: u32): void {
   const kind = load<u32>(level, L.STARTS_KIND);
   const starts = load<u32>(level, L.STARTS);
   let place: u32 = 0;
-  if (kind == 1) {
+  if (kind == L.EXCEPTIONS) {
     for (let size = edges - states; size > 0;) {
       const half = (size + 1) >> 1;
       place += half & -<u32>isOfEarlierRow(starts, place + half - 1, state);
       size -= half;
     }
-  } else if (kind == 2) {
+  } else if (kind == L.BITVECTOR) {
     const ranks = load<u32>(level, L.STARTS_RANK);
     place = blockOfOne(ranks, load<u32>(level, L.STARTS_SELECT), edges, states, state);
   }
@@ -77,7 +77,7 @@ export function packedRows(
   const states = load<u32>(level, L.STATES);
   const kind = load<u32>(level, L.STARTS_KIND);
   const starts = load<u32>(level, L.STARTS);
-  if (kind == 1) {
+  if (kind == L.EXCEPTIONS) {
     memory.fill(begins, 0, bytes);
     for (let size = edges - states; size > 0;) {
       const half = (size + 1) >> 1;
@@ -88,7 +88,7 @@ export function packedRows(
       }
       size -= half;
     }
-  } else if (kind == 2) {
+  } else if (kind == L.BITVECTOR) {
     const ranks = load<u32>(level, L.STARTS_RANK);
     const selects = load<u32>(level, L.STARTS_SELECT);
     for (let i: u32 = 0; i < bytes; i += 4) {
@@ -244,7 +244,7 @@ export function packedRowOf(level: usize, edge: u32): u32 {
   const states = load<u32>(level, L.STATES);
   const kind = load<u32>(level, L.STARTS_KIND);
   let state = edge;
-  if (kind == 1) {
+  if (kind == L.EXCEPTIONS) {
     const list = load<u32>(level, L.STARTS);
     let low: u32 = 0;
     let high = load<u32>(level, L.EDGES) - states;
@@ -254,7 +254,7 @@ export function packedRowOf(level: usize, edge: u32): u32 {
       else high = middle;
     }
     state = edge - low;
-  } else if (kind == 2) {
+  } else if (kind == L.BITVECTOR) {
     state = rank(load<u32>(level, L.STARTS), load<u32>(level, L.STARTS_RANK), edge + 1) - 1;
   }
   return state < states ? state : states - 1;

@@ -70,7 +70,7 @@ export function verifyLevel(level: usize): u32 {
   } else {
     const kind = load<u32>(level, L.STARTS_KIND);
     const starts = load<u32>(level, L.STARTS);
-    if (kind == 2) {
+    if (kind == L.BITVECTOR) {
       wrong = verifyBits(
         starts,
         load<u32>(level, L.STARTS_RANK),
@@ -80,7 +80,7 @@ export function verifyLevel(level: usize): u32 {
       );
       if (wrong) return wrong;
       if (!bit(starts, 0)) return STARTS;
-    } else if (kind == 1) {
+    } else if (kind == L.EXCEPTIONS) {
       let last: u32 = 0;
       for (let i: u32 = 0; i < edges - states; ++i) {
         const edge = load<u32>(starts + (i << 2));

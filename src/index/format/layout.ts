@@ -189,7 +189,7 @@ export const LEVEL_FIELDS = [
   "TOKENS",
   "TOKENS_RANK",
   "TOKENS_SELECT",
-  /** 0 = one child each, 1 = list, 2 = bits */
+  /** {@linkcode STARTS_KINDS} */
   "STARTS_KIND",
   "STARTS",
   "STARTS_RANK",
@@ -213,7 +213,18 @@ export const LEVEL_FIELDS = [
 /** Bytes of one record of the level table. */
 export const LEVEL_RECORD_BYTES = LEVEL_FIELDS.length * 4;
 
-const STARTS_KINDS: Record<Starts, number> = { one: 0, list: 1, bits: 2 };
+/**
+ * Kinds of row starts as kernels number them. Unary: every row has one child. Exceptions: a list of the few edges that
+ * are not first children. Bitvector: one bit per edge, set for first children.
+ */
+export const STARTS_KINDS = { UNARY: 0, EXCEPTIONS: 1, BITVECTOR: 2 } as const;
+
+/** The kinds by their names in the file format. */
+const KIND_OF: Record<Starts, number> = {
+  one: STARTS_KINDS.UNARY,
+  list: STARTS_KINDS.EXCEPTIONS,
+  bits: STARTS_KINDS.BITVECTOR,
+};
 
 /**
  * The level table as kernels read it: one record of {@linkcode LEVEL_FIELDS} per level.
@@ -241,7 +252,7 @@ export function levelTable(levels: readonly LevelShape[], base: number): Uint32A
       TOKENS: at(tokens),
       TOKENS_RANK: at(`${tokens}.rank`),
       TOKENS_SELECT: at(`${tokens}.select`),
-      STARTS_KIND: STARTS_KINDS[level.starts],
+      STARTS_KIND: KIND_OF[level.starts],
       STARTS: at("starts"),
       STARTS_RANK: at("starts.rank"),
       STARTS_SELECT: at("starts.select"),

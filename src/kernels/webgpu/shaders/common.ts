@@ -1,8 +1,14 @@
 /** WGSL that several kernels share. Declarations of bindings are the kernels' own. */
+import { STARTS_KINDS } from "../../../index/format/layout.ts";
 import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../../constants.ts";
 
 /** Threads of a workgroup. The radix selection has one bin for each. */
 export const WORKGROUP = 256;
+
+/** Constants as WGSL declares them. */
+function constants(values: Readonly<Record<string, number>>): string {
+  return Object.entries(values).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
+}
 
 /**
  * Rank, select and rows of one level: the same as asm/kernels/bits.ts and levels.ts, over `level`, the words
@@ -10,6 +16,7 @@ export const WORKGROUP = 256;
  */
 export const LEVEL_WGSL = /* wgsl */ `
 const NONE = 0xffffffffu;
+${constants(STARTS_KINDS)}
 
 fn rank(words: u32, ranks: u32, position: u32) -> u32 {
   var count = level[ranks + (position >> 9u)];
@@ -54,7 +61,7 @@ fn select_one(words: u32, ranks: u32, selects: u32, bits: u32, ones: u32, number
 /** First edge of a row of a packed level, EDGES for the state behind the last. */
 fn row_start(state: u32) -> u32 {
   var start = state;
-  if (p.STARTS_KIND == 1u) {
+  if (p.STARTS_KIND == EXCEPTIONS) {
     // Entry i of the list belongs to row list[i] - i - 1: count those of earlier rows.
     var low = 0u;
     var high = p.EDGES - p.STATES;
@@ -63,7 +70,7 @@ fn row_start(state: u32) -> u32 {
       if (level[p.STARTS + middle] - middle <= state) { low = middle + 1u; } else { high = middle; }
     }
     start = state + low;
-  } else if (p.STARTS_KIND == 2u) {
+  } else if (p.STARTS_KIND == BITVECTOR) {
     start = select_one(p.STARTS, p.STARTS_RANK, p.STARTS_SELECT, p.EDGES, p.STATES, state);
   }
   return min(start, p.EDGES);
@@ -114,11 +121,6 @@ fn end_number(edge: u32) -> u32 {
   return edge;
 }
 `;
-
-/** Constants as WGSL declares them. */
-function constants(values: Readonly<Record<string, number>>): string {
-  return Object.entries(values).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
-}
 
 /** Beams: status bits, modes, and the arrays of a beam buffer. */
 export const BEAM_WGSL = /* wgsl */ `
