@@ -1,8 +1,13 @@
 /** Numbers that the kernels of all backends share. asm/build.ts and the shaders generate their constants from these. */
 import { MAX_VOCAB } from "../index/format/layout.ts";
+import type { Normalize } from "./kernel.ts";
 
 /** How logits become log-probabilities, numbered in this order. */
-export const NORMALIZE_MODES = ["vocab", "allowed", "none"] as const;
+export const NORMALIZE_MODES = [
+  "vocab",
+  "allowed",
+  "none",
+] as const satisfies readonly Normalize[];
 
 /** Beam arrays of B·M words each, in this order. */
 export const BEAM_FIELDS = [

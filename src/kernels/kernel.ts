@@ -6,10 +6,9 @@
  * leaves the best M candidates of every batch row as beams. Ties: lower parent row, then lower token.
  */
 import type { FilterBits } from "../index/filter_bits.ts";
-import type { NORMALIZE_MODES } from "./constants.ts";
 
 /** How logits become log-probabilities. */
-export type Normalize = typeof NORMALIZE_MODES[number];
+export type Normalize = "vocab" | "allowed" | "none";
 
 /**
  * Logits of one step, shape [rows, W], row-major, in natural-log units. A `Uint16Array` holds the bits of

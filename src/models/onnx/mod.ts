@@ -29,7 +29,7 @@ import {
 import { narrowInts } from "./int64_to_int32.ts";
 import { type Opened, type OpenGpu, OpenOnnxModel } from "./open_model.ts";
 import type { OnnxSessions } from "./decode_steps.ts";
-import type { OnnxModel, OnnxOptions } from "./types.ts";
+import type { OnnxModel, OnnxOptions, PromptedModel } from "./types.ts";
 
 export type {
   GpuLogits,
@@ -38,9 +38,12 @@ export type {
   Logits,
   Model,
   ModelInput,
+  OnnxModel,
+  OnnxOptions,
   OnnxProvider,
   OnnxSource,
   OrtModule,
+  PromptedModel,
 };
 
 /**
