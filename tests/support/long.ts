@@ -16,3 +16,8 @@ export const LONG: boolean = longRun();
 export function runs(short: number, long: number = short * 20): number {
   return LONG ? long : short;
 }
+
+/** One of several cases, picked by a number; all of them in a long run. */
+export function some<T>(cases: readonly T[], number: number): readonly T[] {
+  return LONG ? cases : [cases[number % cases.length]];
+}
