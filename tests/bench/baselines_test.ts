@@ -1,7 +1,7 @@
 /** The methods that the benches compare: the exact ones agree with the oracle and with ours, the others err as they should. */
 
 import assert from "node:assert/strict";
-import { espalier, timeGpuSearches } from "../../bench/baselines/espalier.ts";
+import { espalier } from "../../bench/baselines/espalier.ts";
 import { flatTrie } from "../../bench/baselines/flat_trie.ts";
 import { hashBitmap } from "../../bench/baselines/hash_bitmap.ts";
 import { mapTrie } from "../../bench/baselines/map_trie.ts";
@@ -14,8 +14,7 @@ import { branchSet, randomSet } from "../../bench/baselines/random_set.ts";
 import { countOutside, hasPrefix } from "../../bench/baselines/set.ts";
 import { LimitError } from "../../src/errors.ts";
 import { TOLERANCE } from "../support/compare.ts";
-import { withDevice } from "../support/gpu.ts";
-import { mix, type RuleName, RULES } from "../support/models.ts";
+import type { RuleName } from "../support/models.ts";
 import {
   NONE,
   type OracleBeam,
@@ -24,6 +23,7 @@ import {
   oracleStep,
   prefixOf,
 } from "../support/oracle.ts";
+import { assertSame, type Beams, logitsOf, run } from "../support/methods.ts";
 
 /** Sets by what is special about them. */
 const SETS: Record<string, SequenceSet> = {
@@ -50,35 +50,6 @@ const EXACT: ((set: SequenceSet) => Promise<Method>)[] = [
   npmTrie,
   ppv,
 ];
-
-/** Logits [B·M, V] of one step. */
-function logitsOf(
-  { vocabSize }: SequenceSet,
-  { batchSize, beamSize }: MethodShape,
-  step: number,
-  rule: RuleName,
-): Float32Array<ArrayBuffer> {
-  const logits = new Float32Array(batchSize * beamSize * vocabSize);
-  for (let i = 0; i < logits.length; i++) {
-    const row = Math.floor(i / vocabSize);
-    const context = { batchRow: 0, step, last: 0, history: mix(step * 4096 + row) };
-    logits[i] = RULES[rule](context, i % vocabSize);
-  }
-  return logits;
-}
-
-type Beams = ReturnType<ReturnType<Method["begin"]>["beams"]>;
-
-/** Beams after every step. */
-function run(method: Method, shape: MethodShape, logits: Float32Array[]): Beams[] {
-  using search = method.begin(shape);
-  return logits.map((values) => {
-    const out = search.logits();
-    out.set(values.subarray(0, out.length));
-    search.advance();
-    return search.beams();
-  });
-}
 
 /** The oracle's log-probabilities of a row; -infinity for what is not among the `cut` highest. */
 function logProbabilities(row: Float32Array, cut: number): number[] {
@@ -143,18 +114,6 @@ function laidOut(chosen: OracleCandidate[][], beamSize: number, steps: number): 
     scores: Float32Array.from(slots, (beam) => beam?.score ?? -Infinity),
     counts: Uint32Array.from(chosen, (own) => own.length),
   };
-}
-
-/** The same beams in the same places. */
-function assertSame(found: Beams, expected: Beams, what: string): void {
-  assert.deepEqual(found.counts, expected.counts, `${what}: counts`);
-  assert.deepEqual(found.sequences, expected.sequences, `${what}: sequences`);
-  found.scores.forEach((score, i) => {
-    const wanted = expected.scores[i];
-    const isClose = score === wanted ||
-      Math.abs(score - wanted) <= TOLERANCE * Math.max(1, Math.abs(wanted));
-    assert.ok(isClose, `${what}: score ${score} of beam ${i}, wanted ${wanted}`);
-  });
 }
 
 for (const [name, set] of Object.entries(SETS)) {
@@ -392,23 +351,4 @@ Deno.test("prefixes of a set are found, others are not", () => {
     for (let b = 0; b < 10; b++) assert.equal(hasPrefix(set, [a, b]), known.has(`${a},${b}`));
   }
   assert.equal(hasPrefix(set, [10]), false);
-});
-
-await withDevice("whole searches on WebGPU", (device) => {
-  Deno.test("whole searches on WebGPU find what WASM finds", async () => {
-    const set = SETS.random;
-    const shape = { batchSize: 2, beamSize: 7 };
-    const logits = Array.from({ length: set.length }, (_, d) => logitsOf(set, shape, d, "smooth"));
-    using ours = await espalier(set);
-    const { milliseconds, sequences, scores } = await timeGpuSearches(
-      set,
-      device,
-      shape,
-      logits,
-      2,
-    );
-    assert.equal(milliseconds.length, 2);
-    const expected = run(ours, shape, logits).at(-1)!;
-    assertSame({ sequences, scores, counts: expected.counts }, expected, "WebGPU");
-  });
 });

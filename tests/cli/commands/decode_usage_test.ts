@@ -115,28 +115,6 @@ Deno.test("Wrong usage of decode", async () => {
   }
 });
 
-const hasAdapter = Boolean(await navigator.gpu?.requestAdapter());
-
-Deno.test({
-  name: "A device can be asked for its adapter long after that was found",
-  ignore: !hasAdapter, // there is no GPU adapter here; a software one will do
-  async fn() {
-    const device = new URL("../../../src/cli/args/gpu_device.ts", import.meta.url);
-    const script = `
-      const { device } = await (await import("${device}")).findDevice("webgpu");
-      for (let i = 0; i < 5; i++) {
-        gc();
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      console.log(typeof device.adapterInfo.vendor);
-      device.destroy();`;
-    const { code, stdout } = await new Deno.Command(Deno.execPath(), {
-      args: ["eval", "--v8-flags=--expose-gc", script],
-    }).output();
-    assert.deepEqual([code, new TextDecoder().decode(stdout)], [0, "string\n"]);
-  },
-});
-
 Deno.test("Help names all fields of what --json prints", async () => {
   await using files = await catalogue();
   const { folder, index, model } = files;
