@@ -64,7 +64,7 @@ async function compile(
   const base = new URL(`./${folder}/`, import.meta.url);
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main([
-    "index.ts",
+    "module.ts",
     "--outFile",
     "module.wasm",
     "--enable",

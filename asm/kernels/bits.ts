@@ -1,6 +1,9 @@
 // Rank and select on bit vectors with samples (layout: src/index/format/layout.ts). Whatever the samples say,
 // no read leaves the vector's last block of 64 bytes: positions are clamped to `bits`.
 
+/** Nothing: no edge, no state, no ordinal. */
+export const NONE: u32 = 0xffffffff;
+
 /** Ones of word i, of 64 bits, of a block, if it stands before `word`. */
 // @ts-ignore: decorator
 @inline

@@ -4,20 +4,10 @@
 // Bit vectors here have 16 bytes of slack behind them, and zeros behind their last bit. Positions are clamped, so that
 // damaged bytes of an index give wrong filters, never wild reads or writes.
 import * as L from "./layout.gen";
-import { bit, nextOne } from "./bits";
-import {
-  bitmapPlace,
-  childState,
-  endEdge,
-  endNumber,
-  innerEdge,
-  isEnd,
-  NONE,
-  packedRow,
-  packedRowOf,
-  rowBegin,
-  rowEnd,
-} from "./levels";
+import { bit, nextOne, NONE } from "./bits";
+import { bitmapPlace } from "./bitmap_rows";
+import { childState, endEdge, endNumber, innerEdge, isEnd } from "./levels";
+import { packedRow, packedRowOf, rowBegin, rowEnd } from "./packed_rows";
 
 const AND: u32 = 0;
 const OR: u32 = 1;

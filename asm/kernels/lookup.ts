@@ -1,23 +1,9 @@
 // Walks over the whole index, for lookups from the host. `levels` is the level table, `count` its records.
 import * as L from "./layout.gen";
-import { bit } from "./bits";
-import {
-  bitmapRow,
-  childState,
-  edgeRow,
-  edgeToken,
-  endEdge,
-  endNumber,
-  findEdge,
-  innerEdge,
-  isEnd,
-  NONE,
-  packedRow,
-  packedToken,
-  parent,
-  rowBegin,
-  rowEnd,
-} from "./levels";
+import { bit, NONE } from "./bits";
+import { bitmapRow } from "./bitmap_rows";
+import { childState, edgeRow, edgeToken, endEdge, endNumber, findEdge, innerEdge, isEnd, parent } from "./levels";
+import { packedRow, packedToken, rowBegin, rowEnd } from "./packed_rows";
 
 /**
  * Follows `length` tokens from the root. Returns 1 and writes { edge, state of the next level or NONE,

@@ -3,18 +3,10 @@
 //
 // Rows come in ascending order, in one or more calls; a step runs to its end before another begins.
 import * as L from "./layout.gen";
-import {
-  bitmapEdge,
-  bitmapRow,
-  childState,
-  isEnd,
-  endNumber,
-  NONE,
-  packedPair,
-  packedRows,
-  packedToken,
-} from "./levels";
-import { bit } from "./bits";
+import { bitmapEdge, bitmapRow } from "./bitmap_rows";
+import { childState, isEnd, endNumber } from "./levels";
+import { packedPair, packedRows, packedToken } from "./packed_rows";
+import { bit, NONE } from "./bits";
 import { rowMax, sumExp, widen } from "./softmax";
 import {
   threshold,

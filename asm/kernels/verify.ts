@@ -2,7 +2,7 @@
 // and sections agree, so every read below stays inside.
 import * as L from "./layout.gen";
 import { bit } from "./bits";
-import { packedRow, packedToken, rowBegin, rowEnd } from "./levels";
+import { packedRow, packedToken, rowBegin, rowEnd } from "./packed_rows";
 
 /** What {@link verifyLevel} found; 0 = sound. */
 const SAMPLES: u32 = 1; // rank or select samples do not fit the bits

@@ -1,4 +1,4 @@
-/** Builds an index of random SIDs and prints time and memory: run by bench/run/index.ts. */
+/** Builds an index of random SIDs and prints time and memory: run by bench/run/index_size.ts. */
 import { buildIndex } from "../../src/build/mod.ts";
 import { peakMemory } from "../lib/peak_memory.ts";
 import { randomSids, V } from "../lib/support.ts";

@@ -1,5 +1,5 @@
 /** The same random rows in three forms: a matrix in a `.npy` file, and Parquet files that DuckDB writes. */
-import { npyHeader } from "../../src/cli/numpy/array.ts";
+import { npyHeader } from "../../src/cli/numpy/write.ts";
 import { L, random, V } from "../lib/support.ts";
 
 /** Most rows: then the generator, a counter of 32 bits, would begin anew. */

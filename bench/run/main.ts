@@ -2,7 +2,7 @@
 import { cpus } from "node:os";
 import { benchAttached } from "./values.ts";
 import { benchBundle } from "./bundle.ts";
-import { benchIndex } from "./index.ts";
+import { benchIndex } from "./index_size.ts";
 import { benchFilter } from "./filter.ts";
 import { benchOpen } from "./open.ts";
 import { jsonFile, writeRecords } from "../lib/records.ts";

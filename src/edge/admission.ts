@@ -1,7 +1,7 @@
 /** How many requests are worked on at a time, and how many wait. */
 import { sleep } from "../storage/abort.ts";
 import type { Limits } from "./options.ts";
-import { busy, type Refusal } from "./problem.ts";
+import { busy, type Refusal } from "./error_response.ts";
 
 /** How often those who wait look, milliseconds. */
 const POLL_MS = 4;

@@ -1,5 +1,5 @@
 /** Bearer tokens, compared in constant time. */
-import { Refusal } from "./problem.ts";
+import { Refusal } from "./error_response.ts";
 
 /** Lets in who brings one of the tokens. */
 export class Auth {

@@ -1,6 +1,6 @@
 /** Reads the body of a request: no more than is allowed, and as long as somebody waits. */
 import { orAborted } from "../storage/abort.ts";
-import { Refusal } from "./problem.ts";
+import { Refusal } from "./error_response.ts";
 
 /** Room to begin with. */
 const FIRST_BYTES = 2 ** 12;

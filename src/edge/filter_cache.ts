@@ -3,7 +3,7 @@ import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.t
 import { evaluate, type FilterExpression } from "../index/filter_expression.ts";
 import { filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
 import { namedFilterBits } from "../index/named_filters.ts";
-import { Refusal } from "./problem.ts";
+import { Refusal } from "./error_response.ts";
 
 /** Compiled filters of one index, the latest last. */
 export class FilterCache implements Disposable {

@@ -13,7 +13,7 @@ import {
 } from "./served_index.ts";
 import type { LoadResult } from "./metrics.ts";
 import type { Settings } from "./options.ts";
-import { busy } from "./problem.ts";
+import { busy } from "./error_response.ts";
 import { verifyStream } from "./verify_stream.ts";
 import { LoadTask } from "./load_task.ts";
 

@@ -20,7 +20,7 @@ import {
   type ServedModel,
   settingsOf,
 } from "./options.ts";
-import { problemResponse, Refusal, refusalOf } from "./problem.ts";
+import { problemResponse, Refusal, refusalOf } from "./error_response.ts";
 import { type Background, LeasedIndex } from "./index_reloader.ts";
 import { decodeRoute } from "./routes/decode.ts";
 import { maskRoute } from "./routes/mask.ts";

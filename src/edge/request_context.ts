@@ -5,7 +5,7 @@ import type { AdmissionQueue } from "./admission.ts";
 import type { Lease } from "./served_index.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Settings } from "./options.ts";
-import { Refusal } from "./problem.ts";
+import { Refusal } from "./error_response.ts";
 import type { Background, LeasedIndex } from "./index_reloader.ts";
 import { type OutputOf, type RequestSchemas, type Schema, validated } from "./schemas.ts";
 import type { Trace } from "./trace.ts";

@@ -3,7 +3,7 @@
 import * as v from "npm:valibot@1.5.0";
 import type { FilterExpression } from "../index/filter_expression.ts";
 import type { Limits } from "./options.ts";
-import { Refusal } from "./problem.ts";
+import { Refusal } from "./error_response.ts";
 
 /** Tokens and ordinals are below this. */
 const MAX_TOKEN = 2 ** 31 - 1;

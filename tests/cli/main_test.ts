@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { buildIndex } from "../../src/build/mod.ts";
 import { ConstraintIndex } from "../../src/index/constraint_index.ts";
 import { INSPECT_HELP } from "../../src/cli/commands/inspect.ts";
-import { encodeNpy } from "../../src/cli/numpy/matrix.ts";
+import { encodeNpy } from "../../src/cli/numpy/write.ts";
 import { grouped } from "../../src/cli/io/format.ts";
 import { WholeFile } from "../../src/cli/io/whole_file.ts";
 import { VERIFY_HELP } from "../../src/cli/commands/verify.ts";

@@ -10,7 +10,7 @@ import { entropyBits } from "../../index/entropy.ts";
 import { type GatheredRows, gatherRows } from "../tables/collect_rows.ts";
 import { aboutFile } from "../errors.ts";
 import { saveIndex } from "../args/index_file.ts";
-import { encodeNpy } from "../numpy/matrix.ts";
+import { encodeNpy } from "../numpy/write.ts";
 import type { Io } from "../io/terminal.ts";
 import { bytesPerItem, counted, facts, grouped, megabytes } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";

@@ -3,9 +3,8 @@
 import { type FileEntry, Reader, ZipReader, ZipWriter } from "npm:@zip.js/zip.js@2.24.0";
 import { BuildInputError, EspalierError } from "../../errors.ts";
 import { openFile, readFully } from "../io/files.ts";
-import { type NpyValues, readNpyArray } from "./array.ts";
+import { type NpyValues, readNpyArray } from "./read_array.ts";
 import type { WholeFile } from "../io/whole_file.ts";
-import type { ArrayFile } from "./array_file.ts";
 
 /** Arrays that can be read one by one. */
 export interface ArrayReader {
@@ -196,4 +195,13 @@ export async function writeNpz(
     await zip.add(name, ReadableStream.from(chunks), { zip64: byteLength > 2 ** 31 });
   }
   await zip.close();
+}
+
+/** An array of NumPy that is written piece by piece. */
+/** A file of an archive. */
+export interface ArrayFile {
+  name: string;
+  byteLength: number;
+  /** Its bytes, to be read once. */
+  chunks: Iterable<Uint8Array<ArrayBuffer>>;
 }

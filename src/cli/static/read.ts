@@ -2,7 +2,7 @@
 import { BuildInputError, type ErrorFacts } from "../../errors.ts";
 import { MAX_LENGTH, MAX_VOCAB } from "../../index/format/layout.ts";
 import type { ArrayReader } from "../numpy/npz.ts";
-import type { NpyValues } from "../numpy/array.ts";
+import type { NpyValues } from "../numpy/read_array.ts";
 import { ARRAYS } from "./layout.ts";
 
 /** The arrays, all with shapes that fit each other; nothing more is known of them. */

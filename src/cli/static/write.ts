@@ -2,9 +2,9 @@
 import { EspalierError, LimitError } from "../../errors.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { edgeBatches } from "../../index/edge_reader.ts";
-import { npyHeader } from "../numpy/array.ts";
+import { npyHeader } from "../numpy/write.ts";
 import { ARRAYS, firstStates } from "./layout.ts";
-import type { ArrayFile } from "../numpy/array_file.ts";
+import type { ArrayFile } from "../numpy/npz.ts";
 
 /** Most cells of a dense table: 1.25 GiB for both. */
 const MAX_CELLS = 2 ** 28;

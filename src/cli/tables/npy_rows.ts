@@ -1,7 +1,7 @@
 /** Tables from NumPy: a matrix, one sequence per row. */
 import type { FileFacts } from "../io/files.ts";
 import { openFile } from "../io/files.ts";
-import { openNpy, readNpyBlocks } from "../numpy/matrix.ts";
+import { openNpy, readNpyBlocks } from "../numpy/read_matrix.ts";
 import type { RowSource } from "./row_source.ts";
 
 /**

@@ -4,7 +4,7 @@ import type { FilterValues, ItemIds } from "../../build/mod.ts";
 import { lookAt, openFile } from "../io/files.ts";
 import { excerpt } from "./row_errors.ts";
 import { readLineBatches } from "../io/text_lines.ts";
-import { readNpyVector } from "../numpy/vector.ts";
+import { readNpyVector } from "../numpy/read_vector.ts";
 import type { Io } from "../io/terminal.ts";
 import type { ProgressLine } from "../io/progress_line.ts";
 

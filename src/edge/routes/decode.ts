@@ -15,7 +15,7 @@ import {
 } from "../request_context.ts";
 import type { Lease } from "../served_index.ts";
 import type { ModelFactory, ServedModel } from "../options.ts";
-import { Refusal } from "../problem.ts";
+import { Refusal } from "../error_response.ts";
 import type { DecodeRequest } from "../schemas.ts";
 
 /** A model on the CPU that answers at once leaves the event loop to others after so long, milliseconds. */

@@ -1,6 +1,6 @@
 /** `POST /v1/mask`: which tokens may follow, for search loops that are not ours. */
 import { bodyOf, json, onIndex, type Route, rowsOf } from "../request_context.ts";
-import { Refusal } from "../problem.ts";
+import { Refusal } from "../error_response.ts";
 
 /** Where prefixes are looked up. */
 export const maskRoute: Route = {

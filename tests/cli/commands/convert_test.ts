@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fc from "fast-check";
 import { CONVERT_HELP } from "../../../src/cli/commands/convert.ts";
-import { npyHeader } from "../../../src/cli/numpy/array.ts";
+import { npyHeader } from "../../../src/cli/numpy/write.ts";
 import { Npz, writeNpz } from "../../../src/cli/numpy/npz.ts";
 import { WholeFile } from "../../../src/cli/io/whole_file.ts";
 import { ARRAYS } from "../../../src/cli/static/layout.ts";

@@ -2,9 +2,9 @@
 import { collected } from "./shim.ts";
 import "./cross_origin.ts";
 import "../../kernels/webgpu/kernel_test.ts";
+import "../../kernels/webgpu/search_test.ts";
 import "../../kernels/webgpu/filter_test.ts";
 import "../../kernels/webgpu/golden_test.ts";
-import "../../kernels/webgpu/search_test.ts";
 
 declare global {
   /** Bound by the driver: one line of the report. */

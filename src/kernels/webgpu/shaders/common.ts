@@ -1,22 +1,20 @@
 /** WGSL that several kernels share. Declarations of bindings are the kernels' own. */
-import { STARTS_KINDS } from "../../../index/format/layout.ts";
 import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../../constants.ts";
 
 /** Threads of a workgroup. The radix selection has one bin for each. */
 export const WORKGROUP = 256;
 
 /** Constants as WGSL declares them. */
-function constants(values: Readonly<Record<string, number>>): string {
+export function constants(values: Readonly<Record<string, number>>): string {
   return Object.entries(values).map(([name, value]) => `const ${name} = ${value}u;`).join("\n");
 }
 
 /**
- * Rank, select and rows of one level: the same as asm/kernels/bits.ts and levels.ts, over `level`, the words
- * of the level, and `p`, its record. NONE marks absent sections.
+ * Rank, select, states and ends of one level: the same as asm/kernels/bits.ts and levels.ts, over `level`, the words of
+ * the level, and `p`, its record. NONE marks absent sections.
  */
 export const LEVEL_WGSL = /* wgsl */ `
 const NONE = 0xffffffffu;
-${constants(STARTS_KINDS)}
 
 fn rank(words: u32, ranks: u32, position: u32) -> u32 {
   var count = level[ranks + (position >> 9u)];
@@ -56,46 +54,6 @@ fn select_one(words: u32, ranks: u32, selects: u32, bits: u32, ones: u32, number
     k -= count;
   }
   return bits;
-}
-
-/** First edge of a row of a packed level, EDGES for the state behind the last. */
-fn row_start(state: u32) -> u32 {
-  var start = state;
-  if (p.STARTS_KIND == EXCEPTIONS) {
-    // Entry i of the list belongs to row list[i] - i - 1: count those of earlier rows.
-    var low = 0u;
-    var high = p.EDGES - p.STATES;
-    while (low < high) {
-      let middle = low + ((high - low) >> 1u);
-      if (level[p.STARTS + middle] - middle <= state) { low = middle + 1u; } else { high = middle; }
-    }
-    start = state + low;
-  } else if (p.STARTS_KIND == BITVECTOR) {
-    start = select_one(p.STARTS, p.STARTS_RANK, p.STARTS_SELECT, p.EDGES, p.STATES, state);
-  }
-  return min(start, p.EDGES);
-}
-
-/** Edges [x, y) of a row of a packed level. */
-fn packed_row(state: u32) -> vec2u {
-  return vec2u(row_start(state), row_start(state + 1u));
-}
-
-/** Token of an edge of a packed level, relative to TOKEN_MIN. */
-fn packed_token(edge: u32) -> u32 {
-  if (p.TOKEN_BITS == 0u) { return 0u; }
-  // edge · bits has more than 32 bits: 32 edges fill TOKEN_BITS words.
-  let bit = (edge & 31u) * p.TOKEN_BITS;
-  let word = p.TOKENS + (edge >> 5u) * p.TOKEN_BITS + (bit >> 5u);
-  let shift = bit & 31u;
-  var value = level[word] >> shift;
-  if (shift + p.TOKEN_BITS > 32u) { value |= level[word + 1u] << (32u - shift); }
-  return value & ((1u << p.TOKEN_BITS) - 1u);
-}
-
-fn bitmap_edge(state: u32, token: u32) -> u32 {
-  let edge = rank(p.TOKENS, p.TOKENS_RANK, state * p.ROW_WORDS * 32u + token);
-  return min(edge, p.EDGES - 1u);
 }
 
 /** State of the next level that an edge leads to, or NONE. */

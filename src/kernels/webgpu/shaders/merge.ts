@@ -1,6 +1,7 @@
 /** One workgroup per batch row: the best M candidates of its rows become the beams of the next step. */
 import { PARAM_STRUCT } from "./params.ts";
 import { RECORD_WORDS } from "./rows.ts";
+import { BITMAP_ROWS_WGSL } from "./bitmap_rows.ts";
 import { BEAM_WGSL, LEVEL_WGSL, RADIX_WGSL, WORKGROUP } from "./common.ts";
 
 /** Most beams per batch row: what the sort in workgroup memory holds. */
@@ -31,7 +32,7 @@ export const MERGE_KERNEL = {
 @group(0) @binding(6) var<storage, read_write> winners: array<u32>;
 @group(0) @binding(7) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(8) var<storage, read_write> parents: array<u32>;
-` + LEVEL_WGSL + BEAM_WGSL + RADIX_WGSL + /* wgsl */ `
+` + LEVEL_WGSL + BITMAP_ROWS_WGSL + BEAM_WGSL + RADIX_WGSL + /* wgsl */ `
 var<private> batch: u32;
 
 var<workgroup> high: array<u32, ${MAX_BEAMS}>;

@@ -1,6 +1,8 @@
 /** One workgroup per row: log-sum-exp, and the row's best candidates. */
 import { PARAM_STRUCT } from "./params.ts";
+import { BITMAP_ROWS_WGSL } from "./bitmap_rows.ts";
 import { BEAM_WGSL, LEVEL_WGSL, RADIX_WGSL, WORKGROUP } from "./common.ts";
+import { PACKED_ROWS_WGSL } from "./packed_rows.ts";
 
 /** Words of a candidate: key (2), edge, score. */
 export const RECORD_WORDS = 4;
@@ -35,7 +37,7 @@ export const ROWS_KERNEL = {
 @group(0) @binding(7) var<storage, read_write> records: array<u32>;
 /** [steps] smallest row with an infinite logit. */
 @group(0) @binding(8) var<storage, read_write> flags: array<atomic<u32>>;
-` + LEVEL_WGSL + BEAM_WGSL + RADIX_WGSL + /* wgsl */ `
+` + LEVEL_WGSL + PACKED_ROWS_WGSL + BITMAP_ROWS_WGSL + BEAM_WGSL + RADIX_WGSL + /* wgsl */ `
 const LOWEST = -3.4028234e38;
 
 var<private> row: u32;
@@ -63,9 +65,8 @@ fn logit_bits(token: u32) -> u32 {
 /** Token of candidate i of the row, or NONE if it is not allowed. */
 fn allowed_token(i: u32) -> u32 {
   if (p.BITMAP != 0u) {
-    let at = state * p.ROW_WORDS * 32u + i;
-    if (!bit(p.TOKENS, at)) { return NONE; }
-    if (filter_at != NONE && !filter_bit(at)) { return NONE; }
+    if (!bitmap_has(state, i)) { return NONE; }
+    if (filter_at != NONE && !filter_bit(bitmap_place(state, i))) { return NONE; }
     return p.TOKEN_MIN + i;
   }
   let token = packed_token(begin + i);

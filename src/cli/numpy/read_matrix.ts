@@ -7,7 +7,7 @@ import { type BuildInputError, LimitError } from "../../errors.ts";
 import { MAX_VOCAB } from "../../index/format/layout.ts";
 import type { SequenceMatrix } from "../../build/row_cursor.ts";
 import { readFully } from "../io/files.ts";
-import { npyHeader } from "./array.ts";
+
 import {
   checkSize,
   type NpyFile,
@@ -16,7 +16,7 @@ import {
   readNpyHeader,
   refused,
   swapBytes,
-} from "./header.ts";
+} from "./read_header.ts";
 
 /** Values that have to be converted go through a buffer of so many bytes. */
 const BUFFER_BYTES = 2 ** 20;
@@ -234,10 +234,4 @@ function noToken(
     value < 0 ? "remove padding by storing the rows as JSON lines" : "mend the row",
     { row, column, expected: MAX_VOCAB, actual: Number(value), token: Number(value) },
   );
-}
-
-/** A vector of u32 as a `.npy` file: header, then a view of the values. */
-export function encodeNpy(values: Uint32Array<ArrayBuffer>): Uint8Array[] {
-  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength);
-  return [npyHeader("<u4", [values.length]), bytes];
 }

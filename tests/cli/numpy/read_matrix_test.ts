@@ -2,12 +2,8 @@
 
 import assert from "node:assert/strict";
 import { BuildInputError } from "../../../src/errors.ts";
-import {
-  encodeNpy,
-  openNpy,
-  readNpyBlocks,
-  type SeekableFile,
-} from "../../../src/cli/numpy/matrix.ts";
+import { openNpy, readNpyBlocks, type SeekableFile } from "../../../src/cli/numpy/read_matrix.ts";
+import { encodeNpy } from "../../../src/cli/numpy/write.ts";
 import { matrixOf, RowStatistics } from "../../../src/cli/tables/memory_estimate.ts";
 import type { SequenceMatrix } from "../../../src/build/row_cursor.ts";
 

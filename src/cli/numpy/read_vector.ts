@@ -1,6 +1,6 @@
 /** NumPy's array files that hold one value per row. */
-import { type NpyValues, readNpyArray } from "./array.ts";
-import { type NpyFile, type NpyOptions, refused } from "./header.ts";
+import { type NpyValues, readNpyArray } from "./read_array.ts";
+import { type NpyFile, type NpyOptions, refused } from "./read_header.ts";
 
 /**
  * Reads a vector of integers of 1 to 8 bytes, or of booleans, in either byte order. Memory: the vector.
