@@ -15,7 +15,8 @@ export class GpuFilters implements Disposable {
   /** Changes when what was placed in {@linkcode buffer} is gone. */
   generation = 0;
   #device: GPUDevice;
-  #heap: WasmHeap;
+  /** Let go of on dispose: a device keeps kernels alive, and so would keep the memory of indexes that are gone. */
+  #heap: WasmHeap | undefined;
   /** Small, to begin with, and to go back to. */
   #empty: GPUBuffer;
   /** Words of the buffer that are taken, and by which filter. */
@@ -54,7 +55,7 @@ export class GpuFilters implements Disposable {
     if (bytes > this.buffer.size) this.#grow(Math.min(2 * bytes, most));
     this.#allocator.take(address, words);
     this.#placed.set(filter, address);
-    upload(this.#device, this.#heap, filter, this.buffer, address * 4);
+    upload(this.#device, this.#heap!, filter, this.buffer, address * 4);
     const allocator = this.#allocator;
     filter.whenFreed(() => allocator.give(address));
     return address;
@@ -85,6 +86,7 @@ export class GpuFilters implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#heap = undefined;
     this.#replace(this.#empty);
     freeBuffer(this.#device, this.#empty);
   }
