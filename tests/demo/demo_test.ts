@@ -18,11 +18,9 @@ function best(out: string, query: string): string {
   return lines[lines.indexOf(query) + 2];
 }
 
-Deno.test("the demo finds the places that were meant, in time", async () => {
-  const began = performance.now();
+Deno.test("the demo finds the places that were meant", async () => {
   const { code, out, err } = await demo();
   assert.equal(code, 0, err);
-  assert.ok(performance.now() - began < 20_000);
   assert.match(best(out, "Sao Paolo"), /^ 1 São Paulo +-\d+\.\d\d +BR -23\.55,-46\.64; /);
   assert.match(best(out, "Sant Petersburg"), /^ 1 Saint Petersburg +-\d+\.\d\d +RU 59\.94,30\.31 /);
   // Of several spellings of a name the one nearest to the query comes first.
