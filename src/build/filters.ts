@@ -2,7 +2,7 @@
 import { BuildInputError, LimitError, typeError } from "../errors.ts";
 import { forEachOne, popcount } from "../index/bits/bit_vector.ts";
 import { EliasFanoWriter } from "../index/bits/elias_fano.ts";
-import { aligned } from "../index/format/layout.ts";
+import { aligned, NONE } from "../index/format/layout.ts";
 import {
   filterSections,
   type FilterShape,
@@ -11,6 +11,7 @@ import {
   MAX_FILTERS,
   MAX_NAME_LENGTH,
 } from "../index/format/filter_shape.ts";
+import type { SharedItems } from "./items.ts";
 import type { Progress } from "./progress.ts";
 import { type Sections, sectionView } from "../index/section_views.ts";
 
@@ -22,6 +23,8 @@ export interface PlannedFilter {
   shape: FilterShape;
   /** Bit i of word i >> 5 is ordinal i. */
   bits: Uint32Array;
+  /** The same for shared items, where there are some. */
+  entries: Uint32Array | undefined;
 }
 
 /**
@@ -72,7 +75,8 @@ export function filterEntries(
 }
 
 /**
- * Makes the set of ordinals of one filter. A sequence is allowed where one of its rows is.
+ * Makes the set of one filter. An item of a sequence is allowed if one of its rows is, and a sequence if one of its items
+ * is.
  *
  * @throws {BuildInputError} naming filter and row, for a value that is neither number nor boolean.
  */
@@ -81,22 +85,27 @@ export async function planFilter(
   values: FilterValues,
   ordinals: Uint32Array,
   size: number,
+  shared: SharedItems | undefined,
   progress: Progress,
 ): Promise<PlannedFilter> {
   const bits = new Uint32Array(Math.ceil(size / 32));
+  const entries = shared && new Uint32Array(Math.ceil(shared.count / 32));
   await progress.over(`filter ${name}`, ordinals.length, (from, to) => {
     for (let row = from; row < to; row++) {
       if (!isAllowed(values[row], row, name)) continue;
       const ordinal = ordinals[row];
       bits[ordinal >>> 5] |= 1 << (ordinal & 31);
+      const number = shared ? shared.numberOf[row] : NONE;
+      if (number !== NONE) entries![number >>> 5] |= 1 << (number & 31);
     }
   });
-  const ones = bits.reduce((sum, word) => sum + popcount(word), 0);
+  const ones = countOnes(bits);
   const shape: FilterShape = { name, ones, encoding: "bits" };
   const list: FilterShape = { name, ones, encoding: "sparse" };
   if (size - ones < ones) list.inverted = true;
-  const isSmaller = bytesOf(list, size) < bytesOf(shape, size);
-  return { shape: isSmaller ? list : shape, bits };
+  const smaller = bytesOf(list, size) < bytesOf(shape, size) ? list : shape;
+  if (entries) smaller.entries = countOnes(entries);
+  return { shape: smaller, bits, entries };
 }
 
 function isAllowed(value: unknown, row: number, filter: string): boolean {
@@ -111,17 +120,23 @@ function isAllowed(value: unknown, row: number, filter: string): boolean {
   );
 }
 
+function countOnes(words: Uint32Array): number {
+  return words.reduce((sum, word) => sum + popcount(word), 0);
+}
+
+/** Bytes of the sections of ordinals. */
 function bytesOf(filter: FilterShape, size: number): number {
-  return filterSections(filter, 0, size).reduce((sum, [, words]) => sum + aligned(4 * words), 0);
+  return filterSections(filter, 0, size, 0).reduce((sum, [, words]) => sum + aligned(4 * words), 0);
 }
 
 /** Writes the filter with number i into its sections. */
 export function writeFilter(
-  { shape, bits }: PlannedFilter,
+  { shape, bits, entries }: PlannedFilter,
   i: number,
   sections: Sections,
   size: number,
 ) {
+  if (entries) sectionView(sections, `filter${i}.entries`).set(entries);
   if (shape.encoding === "bits") {
     sectionView(sections, `filter${i}.bits`).set(bits);
     return;

@@ -2,10 +2,11 @@
 import { LimitError } from "../errors.ts";
 import { type IdSource, type ItemIds, readIds } from "./item_ids.ts";
 import { type ItemsShape, MAX_ITEMS } from "../index/format/item_shape.ts";
+import { NONE } from "../index/format/layout.ts";
 import type { Progress } from "./progress.ts";
 import { type Sections, sectionView, writeSamples } from "../index/section_views.ts";
 
-/** Groups with more rows than this are looked through with a `Set`. */
+/** Groups with more rows than this are looked through with a `Map`. */
 const FEW = 16;
 
 /** Ids in the order in which they are to be stored. */
@@ -14,12 +15,24 @@ export interface PlannedItems {
   ids: IdSource;
   /** Input row of each item. */
   rows: Uint32Array;
+  /** Which of them are shared; undefined if every sequence has one item. */
+  shared: SharedItems | undefined;
+}
+
+/** The items of sequences that have several, numbered on their own: see src/index/entries.ts. */
+export interface SharedItems {
+  readonly count: number;
+  /** For each input row, the number of its item among them; NONE if its sequence has one item only. */
+  readonly numberOf: Uint32Array;
+  /** For each of them, the ordinal of its sequence. */
+  readonly ordinals: Uint32Array;
 }
 
 /**
  * Sorts ids by ordinal. Memory: 4 bytes a row and 4 a sequence, and 8 a row for integers that are not in a
  * `BigInt64Array` or `BigUint64Array`.
  *
+ * @param needsShared whether filters are to know the items of sequences that have several: 4 bytes a row more.
  * @throws {BuildInputError} naming the row of an id that is none, or of another type than the first.
  * @throws {LimitError} if there are more than 2^30.
  */
@@ -28,10 +41,14 @@ export async function planItems(
   ordinals: Uint32Array,
   size: number,
   progress: Progress,
+  needsShared: boolean,
 ): Promise<PlannedItems> {
   const ids = await readIds(items, progress);
   const { rows, ends } = await sortByOrdinal(ordinals, size, progress);
-  const distinct = rows.length === size ? rows : await withoutRepeats(rows, ends, ids, progress);
+  const isEachAlone = rows.length === size;
+  // Rows whose item stands for theirs; only filters ask for it.
+  const places = needsShared && !isEachAlone ? new Uint32Array(rows.length) : undefined;
+  const distinct = isEachAlone ? rows : await withoutRepeats(rows, ends, ids, progress, places);
   if (distinct.length > MAX_ITEMS) {
     throw new LimitError(
       "too-many-items",
@@ -39,7 +56,36 @@ export async function planItems(
       { expected: MAX_ITEMS, actual: distinct.length },
     );
   }
-  return { shape: ids.shape(distinct), ids, rows: distinct };
+  const shared = places && distinct.length > size
+    ? sharedOf(distinct, places, ordinals)
+    : undefined;
+  const shape = ids.shape(distinct);
+  return {
+    shape: shared ? { ...shape, shared: shared.count } : shape,
+    ids,
+    rows: distinct,
+    shared,
+  };
+}
+
+/** @param places for each input row, the place of its item among the distinct ones. */
+function sharedOf(
+  distinct: Uint32Array,
+  places: Uint32Array,
+  ordinals: Uint32Array,
+): SharedItems {
+  const numbers = new Uint32Array(distinct.length).fill(NONE);
+  const shared: number[] = [];
+  const ordinalAt = (place: number) => ordinals[distinct[place]];
+  for (let place = 0; place < distinct.length; place++) {
+    const ordinal = ordinalAt(place);
+    const isShared = place > 0 && ordinalAt(place - 1) === ordinal ||
+      place + 1 < distinct.length && ordinalAt(place + 1) === ordinal;
+    if (isShared) numbers[place] = shared.push(ordinal) - 1;
+  }
+  const numberOf = places;
+  for (let row = 0; row < places.length; row++) numberOf[row] = numbers[places[row]];
+  return { count: shared.length, numberOf, ordinals: Uint32Array.from(shared) };
 }
 
 /** Rows by ordinal, those of one sequence in their order, and where each sequence's rows end: a counting sort. */
@@ -61,28 +107,31 @@ async function sortByOrdinal(ordinals: Uint32Array, size: number, progress: Prog
   return { rows, ends };
 }
 
-/** Keeps of equal ids of one sequence the first, in place. */
+/**
+ * Keeps of equal ids of one sequence the first, in place.
+ *
+ * @param places takes, for each input row, the place of the id that is kept for it.
+ */
 async function withoutRepeats(
   rows: Uint32Array,
   ends: Uint32Array,
   ids: IdSource,
   progress: Progress,
+  places?: Uint32Array,
 ): Promise<Uint32Array> {
   let kept = 0;
   let at = 0;
   const keep = (end: number) => {
     const first = kept;
-    const seen = end - at > FEW ? new Set<bigint | string>() : undefined;
+    const seen = end - at > FEW ? new Map<bigint | string, number>() : undefined;
     for (; at < end; at++) {
       const row = rows[at];
-      let other = first;
-      if (seen) {
-        if (seen.has(ids.key(row))) continue;
-        seen.add(ids.key(row));
-      } else {
-        while (other < kept && !ids.isSame(rows[other], row)) other++;
-        if (other < kept) continue;
-      }
+      let place = first;
+      if (seen) place = seen.get(ids.key(row)) ?? kept;
+      else while (place < kept && !ids.isSame(rows[place], row)) place++;
+      if (places) places[row] = place;
+      if (place < kept) continue;
+      seen?.set(ids.key(row), place);
       rows[kept++] = row;
     }
   };

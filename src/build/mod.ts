@@ -38,9 +38,10 @@ export interface BuildOptions {
   /** Called once with the ordinal of each input row, duplicates included. Costs 4 to 8 bytes a row. */
   reportOrdinals?: (ordinals: Uint32Array) => void;
   /**
-   * Filters to keep in the index by name: for each, one value per input row, where 0 and false forbid. A sequence is
-   * allowed where one of its rows is. Names have 1 … 200 characters, no control characters; at most 1024 filters.
-   * Costs 4 bytes a row and a bit per sequence and filter while building, at most that bit in the index.
+   * Filters to keep in the index by name: for each, one value per input row, where 0 and false forbid. An item of a
+   * sequence is allowed if one of its rows is, and a sequence if one of its items is. Names have 1 … 200 characters, no control characters; at most 1024 filters.
+   * Costs 4 bytes a row and a bit per sequence and filter while building, at most that bit in the index; where items
+   * share sequences, 4 bytes a row more, and a bit for each such item and filter in the index.
    */
   filters?: Readonly<Record<string, FilterValues>>;
   /**
@@ -154,12 +155,14 @@ export async function buildIndex(
     keepRows ? ordinals : undefined,
   );
   const { size } = shape;
+  const hasFilters = filters.length > 0;
+  const plannedItems = items && await planItems(items, ordinals, size, progress, hasFilters);
   const plannedFilters = [];
   for (const [name, values] of filters) {
-    plannedFilters.push(await planFilter(name, values, ordinals, size, progress));
+    const shared = plannedItems?.shared;
+    plannedFilters.push(await planFilter(name, values, ordinals, size, shared, progress));
   }
-  if (filters.length > 0) shape.filters = plannedFilters.map((filter) => filter.shape);
-  const plannedItems = items && await planItems(items, ordinals, size, progress);
+  if (hasFilters) shape.filters = plannedFilters.map((filter) => filter.shape);
   if (plannedItems) shape.items = plannedItems.shape;
   if (tokenizer) {
     const { name, digest } = tokenizer;

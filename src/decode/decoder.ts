@@ -192,7 +192,7 @@ class SearchDecoder implements Decoder {
       },
     };
     const [beams, backend] = await this.#run(model, shape, course);
-    return toResult(loadedIndexOf(index), batchSize, beamSize, beams, backend);
+    return toResult(loadedIndexOf(index), batchSize, beamSize, beams, filters.rows, backend);
   }
 
   async #run(

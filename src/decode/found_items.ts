@@ -1,5 +1,7 @@
 /** From sequences to items: what a result means to whoever stocks the shelves. */
-import type { ConstraintIndex } from "../index/constraint_index.ts";
+import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
+import { NONE } from "../index/format/layout.ts";
+import { idsOf } from "../index/item_lookup.ts";
 import { sequencesOf } from "./found_sequences.ts";
 import type { BeamSearchResult } from "./types.ts";
 
@@ -18,8 +20,12 @@ export interface FoundItem {
  * builder was given them. About a microsecond per sequence.
  *
  * @param index the index that was searched.
+ * Only the items that passed the filter of their batch row are listed: the result holds them, so that the filter may be
+ * disposed of, and the result copied.
+ *
  * @param most stop after so many items of a batch row. Default: all.
  * @throws {EspalierError} with code `"no-items"` if the index has none.
+ * @throws {TypeError} if fields of the result are missing.
  *
  * @example
  * ```ts
@@ -42,12 +48,33 @@ export function itemsOf(
 ): FoundItem[][] {
   return sequencesOf(result).map((sequences) => {
     const found: FoundItem[] = [];
-    for (const { ordinal, score } of sequences) {
+    for (const { ordinal, score, items } of sequences) {
       if (found.length >= most) break;
-      for (const item of index.itemsAt(ordinal, most - found.length)) {
+      for (const item of passedItems(index, items, most - found.length)) {
         found.push({ item, ordinal, score });
       }
     }
     return found;
   });
+}
+
+/**
+ * Ids of the items of a found sequence that have passed.
+ *
+ * @param runs as in {@linkcode BeamSearchResult.items}.
+ * @throws {EspalierError} with code `"no-items"` if the index has none.
+ */
+export function passedItems(
+  index: ConstraintIndex,
+  runs: Uint32Array,
+  most = Infinity,
+): (bigint | string)[] {
+  const ids: (bigint | string)[] = [];
+  for (let i = 0; i < runs.length && ids.length < most; i += 2) {
+    const [first, end] = [runs[i], runs[i + 1]];
+    const left = most - ids.length;
+    if (end === NONE) ids.push(...index.itemsAt(first, left));
+    else ids.push(...idsOf(loadedIndexOf(index), first, Math.min(end, first + left)));
+  }
+  return ids;
 }

@@ -1,4 +1,5 @@
 /** A result as lists: what each batch row found, best first. */
+import { typeError } from "../errors.ts";
 import type { BeamSearchResult } from "./types.ts";
 
 /** A sequence that a search has found. */
@@ -9,11 +10,15 @@ export interface FoundSequence {
   score: number;
   /** Its tokens: a view of `result.sequences`, without the padding. */
   sequence: Uint32Array;
+  /** Which of its items have passed: a view of `result.items`. */
+  items: Uint32Array;
 }
 
 /**
  * The sequences of a result, best first, for every batch row: the places that are padding are left out. They are views;
  * nothing is copied.
+ *
+ * @throws {TypeError} if fields of the result are missing.
  *
  * @example
  * ```ts
@@ -29,9 +34,16 @@ export interface FoundSequence {
  * ```
  */
 export function sequencesOf(
-  { batchSize, beamSize, maxLength, counts, ordinals, scores, lengths, sequences }:
-    BeamSearchResult,
+  result: BeamSearchResult,
 ): FoundSequence[][] {
+  const { batchSize, beamSize, maxLength, counts, ordinals, scores, lengths, sequences } = result;
+  const { items, itemStarts } = result;
+  if (!(items instanceof Uint32Array && itemStarts instanceof Uint32Array)) {
+    throw typeError(
+      "Cannot list the result: expected the fields items and itemStarts, found none; pass the result of a search, or a copy of it with all its fields",
+      { expected: "Uint32Array", actual: typeof items },
+    );
+  }
   return Array.from(
     { length: batchSize },
     (_, row) =>
@@ -42,6 +54,7 @@ export function sequencesOf(
           ordinal: ordinals[at],
           score: scores[at],
           sequence: sequences.subarray(start, start + lengths[at]),
+          items: items.subarray(2 * itemStarts[at], 2 * itemStarts[at + 1]),
         };
       }),
   );

@@ -126,6 +126,13 @@ export interface BeamSearchResult {
   ordinals: Uint32Array;
   /** [B] how many of the M are there. They come first. */
   counts: Uint32Array;
+  /**
+   * [N, 2] which items of each sequence passed the filter of its batch row, for {@linkcode itemsOf}: runs of item
+   * numbers, the first and the one behind the last; or an ordinal and 0xFFFFFFFF, for all items of that sequence.
+   */
+  items: Uint32Array;
+  /** [B·M + 1] the first run of each place; the last number is N. */
+  itemStarts: Uint32Array;
   /** Where the search ran. */
   backend: Backend;
 }

@@ -1,8 +1,7 @@
 /** Filters of requests: named filters of the index combined, compiled once and kept for a while. */
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
-import { evaluate, type FilterExpression } from "../index/filter_expression.ts";
+import { type FilterExpression, forEachName } from "../index/filter_expression.ts";
 import { filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
-import { namedFilterBits } from "../index/named_filters.ts";
 import { Refusal } from "./error_response.ts";
 
 /** Compiled filters of one index, the latest last. */
@@ -29,8 +28,8 @@ export class FilterCache implements Disposable {
     let filter = this.#filters.get(key);
     if (filter) this.#filters.delete(key); // it is the latest now
     else {
-      const bits = evaluate(expression, (name, path) => this.#bitsOf(name, field + path));
-      filter = this.#index.filter({ bits });
+      checkNames(expression, this.#index.filterNames, field);
+      filter = this.#index.filter(expression);
     }
     this.#filters.set(key, filter);
     return filter;
@@ -82,14 +81,20 @@ export class FilterCache implements Disposable {
     for (const filter of this.#filters.values()) filter[Symbol.dispose]();
     this.#filters.clear();
   }
+}
 
-  #bitsOf(name: string, field: string): Uint8Array<ArrayBuffer> {
-    const { filterNames } = this.#index;
-    if (filterNames.includes(name)) return namedFilterBits(loadedIndexOf(this.#index), name);
+/** @throws {Refusal} 422 for a name that the index does not have. */
+function checkNames(
+  expression: FilterExpression,
+  names: readonly string[],
+  field: string,
+): void {
+  forEachName(expression, (name, path) => {
+    if (names.includes(name)) return;
     throw new Refusal(422, "unknown-filter", "The index has no filter of this name", {
-      field,
-      expected: filterNames,
+      field: field + path,
+      expected: names,
       actual: name,
     });
-  }
+  });
 }

@@ -6,6 +6,7 @@ import { streamFile } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
 import { compiledModule } from "../wasm/kernels.ts";
 import { LevelLoading } from "./level_loading.ts";
+import { filtersByItem } from "./named_filters.ts";
 import { type AllowedItems, filterBitsOf, type ItemFilter, makeFilter } from "./item_filter.ts";
 import {
   checkMetadata,
@@ -85,6 +86,11 @@ export class ConstraintIndex implements Disposable {
   readonly levels: readonly LevelInfo[];
   /** Names of the filters that are stored in the index: see {@linkcode namedFilter}. */
   readonly filterNames: readonly string[];
+  /**
+   * For each of these filters, whether it says which of several items of a sequence it allows. If not, it allows all
+   * items of its sequences: so do filters of files that an earlier version wrote.
+   */
+  readonly filtersByItem: ReadonlyMap<string, boolean>;
   /** Type and number of the item ids that are stored in the index, if there are any: see {@linkcode itemsAt}. */
   readonly items: { readonly type: "integer" | "string"; readonly count: number } | undefined;
   /**
@@ -122,6 +128,7 @@ export class ConstraintIndex implements Disposable {
     this.byteLength = header.bytes.length + header.dataByteLength;
     this.digest = header.digest;
     this.filterNames = shape.filters?.map(({ name }) => name) ?? [];
+    this.filtersByItem = filtersByItem(shape);
     this.items = shape.items && { type: shape.items.type, count: shape.items.count };
     this.tokenizer = shape.tokenizer && { ...shape.tokenizer };
     this.levels = levelInfos(shape.levels);
@@ -199,6 +206,7 @@ export class ConstraintIndex implements Disposable {
    * `items.type` is `"integer"`. About a microsecond, and less for each id more.
    *
    * @param most how many to read at most. Default: all.
+   * @param filter reads only the items that it allows: none if the sequence is not allowed.
    * @throws {RangeError} if the ordinal is not an integer in [0, size).
    * @throws {EspalierError} with code `"no-items"` if the index was built without; `"not-loaded"` before `ready`.
    *
@@ -211,10 +219,12 @@ export class ConstraintIndex implements Disposable {
    * assert.deepEqual(index.itemsAt(index.ordinalOf([1, 2])!), [70n, 71n]);
    * ```
    */
-  itemsAt(ordinal: number, most = Infinity): bigint[] | string[] {
+  itemsAt(ordinal: number, most = Infinity, filter?: ItemFilter): bigint[] | string[] {
     const loaded = this.#open();
     this.#checkOrdinal(ordinal);
-    return itemsAt(loaded, ordinal, most);
+    const bits = filter === undefined ? undefined : filterBitsOf(filter, loaded);
+    const ids = itemsAt(loaded, ordinal, bits?.has(ordinal) === false ? 0 : most, bits?.shared);
+    return ids as bigint[] | string[];
   }
 
   /**
@@ -357,7 +367,12 @@ export async function openIn(
     checkMetadata,
     canRestart: () => !index,
     prepare: async (header) => {
-      const memory = await reserve(decodeShape(header), await compiling, loaded ?? previous);
+      const memory = await reserve(
+        decodeShape(header),
+        await compiling,
+        loaded ?? previous,
+        header.dataByteLength,
+      );
       const { heap, data, shape } = memory;
       const loading = new LevelLoading(partCount(shape));
       loaded = { ...memory, header, loading };

@@ -10,9 +10,13 @@
  *
  * Vectors that are always equal are one: where every edge of a level goes on, its bits are those of the rows that it
  * leads to, and where those have one edge each, the bits of these. So one-child tails share one vector.
+ *
+ * Where a filter allows some but not all items of a sequence, it has a bit for every shared entry (see entries.ts), in
+ * JavaScript memory: searches read edges and ends only, results read entries.
  */
 import type { LevelShape } from "./format/layout.ts";
 import { innerEdges, LEVEL_FIELDS, LEVEL_RECORD_BYTES, rowWords } from "./format/layout.ts";
+import { EntrySet, type SharedBits } from "./entry_set.ts";
 import type { LoadedIndex } from "./index_memory.ts";
 
 const SLACK_BYTES = 16;
@@ -105,14 +109,17 @@ export class FilterBits {
   readonly edges: readonly number[];
   /** Per level, the same for its ends; undefined where no sequence ends. */
   readonly ends: readonly (number | undefined)[];
+  /** Shared entries that are allowed, of the allowed sequences; undefined if all of theirs are. Does not change. */
+  readonly shared: SharedBits | undefined;
   #users = 1;
   #whenFreed = new Set<() => void>();
 
   /** Memory that is all zero. @throws {LimitError} if there is none. */
-  private constructor(loaded: LoadedIndex) {
+  private constructor(loaded: LoadedIndex, shared?: SharedBits) {
     const { levels, byteLength } = planOf(loaded);
     const { heap } = loaded;
     this.loaded = loaded;
+    this.shared = shared;
     this.byteLength = byteLength;
     this.address = heap.allocate(byteLength);
     heap.u8(this.address, byteLength).fill(0);
@@ -120,10 +127,14 @@ export class FilterBits {
     this.ends = levels.map(({ ends }) => ends?.offset);
   }
 
-  /** From bits by ordinal: bit i of byte i >> 3 is ordinal i. Bits behind the last ordinal do not count. */
-  static of(loaded: LoadedIndex, bits: Uint8Array): FilterBits {
+  /**
+   * From bits by ordinal: bit i of byte i >> 3 is ordinal i. Bits behind the last ordinal do not count.
+   *
+   * @param shared shared entries of these sequences that are allowed; undefined for all.
+   */
+  static of(loaded: LoadedIndex, bits: Uint8Array, shared?: SharedBits): FilterBits {
     const { heap, shape } = loaded;
-    return FilterBits.#make(loaded, (filter) => {
+    return FilterBits.#make(loaded, shared, (filter) => {
       const source = heap.allocate(bits.length + SLACK_BYTES);
       try {
         heap.u8(source, bits.length).set(bits);
@@ -141,7 +152,7 @@ export class FilterBits {
 
   /** Everything is allowed. */
   static all(loaded: LoadedIndex): FilterBits {
-    return FilterBits.#make(loaded, (filter) => {
+    return FilterBits.#make(loaded, undefined, (filter) => {
       const { heap, shape } = loaded;
       filter.#forEachEnds((ends, d) => heap.exports.fillBits(ends, shape.levels[d].ends));
       planOf(loaded).levels.forEach(({ edges }, d) => {
@@ -153,8 +164,12 @@ export class FilterBits {
     });
   }
 
-  static #make(loaded: LoadedIndex, fill: (filter: FilterBits) => void): FilterBits {
-    const filter = new FilterBits(loaded);
+  static #make(
+    loaded: LoadedIndex,
+    shared: SharedBits | undefined,
+    fill: (filter: FilterBits) => void,
+  ): FilterBits {
+    const filter = new FilterBits(loaded, shared);
     try {
       fill(filter);
       return filter;
@@ -166,8 +181,9 @@ export class FilterBits {
 
   /** What this one does not allow. */
   inverse(): FilterBits {
-    const { loaded } = this;
-    return FilterBits.#make(loaded, (result) => {
+    const { loaded, shared } = this;
+    if (shared) return FilterBits.#ofSet(loaded, this.#set().not());
+    return FilterBits.#make(loaded, undefined, (result) => {
       const { heap, shape } = loaded;
       const { endsByteLength } = planOf(loaded);
       result.#forEachEnds((ends, d) => heap.exports.fillBits(ends, shape.levels[d].ends));
@@ -180,7 +196,10 @@ export class FilterBits {
   /** Both, either, or this one without the other. */
   combined(operation: keyof typeof OPERATIONS, other: FilterBits): FilterBits {
     const { loaded } = this;
-    return FilterBits.#make(loaded, (result) => {
+    if (this.shared || other.shared) {
+      return FilterBits.#ofSet(loaded, this.#set()[operation](other.#set()));
+    }
+    return FilterBits.#make(loaded, undefined, (result) => {
       // What is allowed by either is, level by level, what one or the other allows; that is not so of both.
       const isDone = operation === "or";
       const bytes = isDone ? this.byteLength : planOf(loaded).endsByteLength;
@@ -197,7 +216,7 @@ export class FilterBits {
   without(ordinals: Uint32Array): FilterBits {
     const { loaded, address, byteLength } = this;
     const { heap, table, shape } = loaded;
-    return FilterBits.#make(loaded, (result) => {
+    return FilterBits.#make(loaded, this.shared, (result) => {
       const words = shape.levels.length * 2;
       const record = heap.allocate(4 * (words + ordinals.length));
       heap.u8(result.address, byteLength).set(heap.u8(address, byteLength));
@@ -227,6 +246,33 @@ export class FilterBits {
     while (ordinal >= shape.levels[d].ends) ordinal -= shape.levels[d++].ends;
     const byte = heap.u8(this.address + this.ends[d]! + (ordinal >>> 3), 1)[0];
     return (byte >> (ordinal & 7) & 1) === 1;
+  }
+
+  /** The allowed entries, in a new set. */
+  #set(): EntrySet {
+    const { heap, shape } = this.loaded;
+    const byteLength = Math.ceil(shape.size / 8);
+    const target = heap.allocate(byteLength + SLACK_BYTES);
+    try {
+      heap.u8(target, byteLength + SLACK_BYTES).fill(0);
+      let to = 0;
+      this.#forEachEnds((ends, d) => {
+        heap.exports.copyBits(ends, 0, target, to, shape.levels[d].ends);
+        to += shape.levels[d].ends;
+      });
+      return new EntrySet(this.loaded, heap.u8(target, byteLength).slice(), this.shared?.slice());
+    } finally {
+      heap.free(target);
+    }
+  }
+
+  static #ofSet(loaded: LoadedIndex, { ordinals, shared }: EntrySet): FilterBits {
+    return FilterBits.of(loaded, ordinals, shared);
+  }
+
+  /** Allowed entries. One pass over the bits. */
+  countItems(): number {
+    return this.#set().itemCount;
   }
 
   /** One user more: its memory stays until that one, too, has released it. */

@@ -1,5 +1,6 @@
 /** Filter expressions: named filters of an index, combined by all, any and not. */
 import { typeError } from "../errors.ts";
+import type { EntrySet } from "./entry_set.ts";
 
 /**
  * A filter: the name of one that is stored in the index, or several combined.
@@ -56,38 +57,41 @@ function checkExpression(value: unknown, path: string): void {
 
 /** Names in an expression. */
 export function termsOf(expression: FilterExpression): number {
-  if (typeof expression === "string") return 1;
-  if ("not" in expression) return termsOf(expression.not);
+  let terms = 0;
+  forEachName(expression, () => terms++);
+  return terms;
+}
+
+/** Visits the names in an expression. `path` is a JSON pointer to the name, such as `/all/1/not`. */
+export function forEachName(
+  expression: FilterExpression,
+  visit: (name: string, path: string) => void,
+  path = "",
+): void {
+  if (typeof expression === "string") return visit(expression, path);
+  if ("not" in expression) return forEachName(expression.not, visit, `${path}/not`);
+  const operation = "all" in expression ? "all" : "any";
   const parts = "all" in expression ? expression.all : expression.any;
-  return parts.reduce((sum, part) => sum + termsOf(part), 0);
+  parts.forEach((part, i) => forEachName(part, visit, `${path}/${operation}/${i}`));
 }
 
 /**
- * Evaluates an expression, one bit per sequence. However many names it combines, what it gives is compiled once.
+ * Evaluates an expression over entries. However many names it combines, what it gives is compiled once.
  *
- * @param bitsOf gives the bits of a name in a new array, which is written over. `path` is a JSON pointer to the name,
- * such as `/all/1/not`.
- * @returns bits behind the last sequence may be set.
+ * @param setOf gives the entries of a name in a new set, which is written over.
  */
 export function evaluate(
   expression: FilterExpression,
-  bitsOf: (name: string, path: string) => Uint8Array<ArrayBuffer>,
-  path = "",
-): Uint8Array<ArrayBuffer> {
-  if (typeof expression === "string") return bitsOf(expression, path);
-  if ("not" in expression) {
-    const bits = evaluate(expression.not, bitsOf, `${path}/not`);
-    for (let i = 0; i < bits.length; i++) bits[i] = ~bits[i];
-    return bits;
-  }
+  setOf: (name: string) => EntrySet,
+): EntrySet {
+  if (typeof expression === "string") return setOf(expression);
+  if ("not" in expression) return evaluate(expression.not, setOf).not();
   const isAll = "all" in expression;
-  const parts = isAll ? expression.all : expression.any;
-  const at = (i: number) => `${path}/${isAll ? "all" : "any"}/${i}`;
-  const bits = evaluate(parts[0], bitsOf, at(0));
-  for (let part = 1; part < parts.length; part++) {
-    const other = evaluate(parts[part], bitsOf, at(part));
-    if (isAll) { for (let i = 0; i < bits.length; i++) bits[i] &= other[i]; }
-    else for (let i = 0; i < bits.length; i++) bits[i] |= other[i];
+  const [first, ...others] = isAll ? expression.all : expression.any;
+  const set = evaluate(first, setOf);
+  for (const other of others) {
+    if (isAll) set.and(evaluate(other, setOf));
+    else set.or(evaluate(other, setOf));
   }
-  return bits;
+  return set;
 }

@@ -34,13 +34,14 @@ const SPARE_BYTES = 2 ** 24;
  *
  * @param previous an index that nobody uses any more: its memory is used again, unless it is far too large. Otherwise
  * there are two until the runtime collects the first, which it does late.
+ * @param dataByteLength of the file; more than its known sections take where a later version has added others.
  */
 export async function reserve(
   shape: IndexShape,
   module?: WebAssembly.Module,
   previous?: IndexMemory,
+  dataByteLength: number = planData(shape).byteLength,
 ): Promise<IndexMemory> {
-  const { byteLength: dataByteLength } = planData(shape);
   const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
   const scratchBytes = 4 * Math.max(MAX_LENGTH, ...shape.levels.map((level) => level.maxBranch)) +
     RESULT_BYTES;

@@ -3,7 +3,7 @@ import { EspalierError, rangeError, typeError } from "../errors.ts";
 import { FilterBits } from "./filter_bits.ts";
 import { evaluate, type FilterExpression, isExpression } from "./filter_expression.ts";
 import type { LoadedIndex } from "./index_memory.ts";
-import { namedFilterBits } from "./named_filters.ts";
+import { namedFilterSet } from "./named_filters.ts";
 
 /**
  * Which sequences a filter allows: ordinals, or bit i of byte i >> 3 for ordinal i, or an expression over the named
@@ -36,7 +36,7 @@ let access: (filter: ItemFilter) => FilterBits;
  * ```
  */
 export class ItemFilter implements Disposable {
-  /** Allowed sequences. */
+  /** Sequences of which an item is allowed. */
   readonly size: number;
   #bits: FilterBits | undefined;
 
@@ -48,6 +48,14 @@ export class ItemFilter implements Disposable {
   private constructor(bits: FilterBits) {
     this.#bits = bits;
     this.size = bits.count();
+  }
+
+  /**
+   * Allowed items, each as often as it has an allowed sequence; in an index without items, allowed sequences. One pass
+   * over the bits: a few milliseconds for 10 million sequences.
+   */
+  get itemCount(): number {
+    return this.#open().countItems();
   }
 
   /** What both allow. @throws {TypeError} if the other is a filter of another index. */
@@ -112,8 +120,8 @@ export class ItemFilter implements Disposable {
 export function makeFilter(loaded: LoadedIndex, allowed: AllowedItems): ItemFilter {
   const { size } = loaded.shape;
   if (isExpression(allowed)) {
-    const bits = evaluate(allowed, (name) => namedFilterBits(loaded, name));
-    return construct(FilterBits.of(loaded, bits));
+    const { ordinals, shared } = evaluate(allowed, (name) => namedFilterSet(loaded, name));
+    return construct(FilterBits.of(loaded, ordinals, shared));
   }
   const isObject = typeof allowed === "object" && allowed !== null;
   if (isObject && "bits" in allowed) {

@@ -3,24 +3,71 @@
  * sorted by ordinal, those of one sequence in the order of the input (layout: layout.ts).
  */
 import { EspalierError } from "../errors.ts";
-import { getBits, nextOne, selectOne } from "./bits/bit_vector.ts";
+import { getBits } from "./bits/bit_vector.ts";
 import { eliasFanoAt } from "./bits/elias_fano.ts";
 
 import { bitVectorView, sectionView } from "./section_views.ts";
 import type { LoadedIndex } from "./index_memory.ts";
-import { endsShape, idBits, type StringItems } from "./format/item_shape.ts";
+import { Entries } from "./entries.ts";
+import { hasEntry, type SharedBits } from "./entry_set.ts";
+import { endsShape, idBits, type ItemsShape, type StringItems } from "./format/item_shape.ts";
 
 /**
- * Ids of the sequence with an ordinal, in the order of the input: the first `most`.
+ * Ids of the sequence with an ordinal, in the order of its entries: the first `most`.
  *
+ * @param shared of an allowed sequence: shared entries that are allowed; undefined for all.
  * @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`.
  */
 export function itemsAt(
   loaded: LoadedIndex,
   ordinal: number,
   most = Infinity,
-): bigint[] | string[] {
-  const { items, size } = loaded.shape;
+  shared?: SharedBits,
+): (bigint | string)[] {
+  requireItems(loaded);
+  const { first, end, number } = Entries.of(loaded).of(ordinal);
+  if (!shared || number === undefined) return idsOf(loaded, first, Math.min(end, first + most));
+  const ids: (bigint | string)[] = [];
+  for (const [from, to] of allowedRanges(first, end, number, shared)) {
+    if (ids.length >= most) break;
+    ids.push(...idsOf(loaded, from, Math.min(to, from + most - ids.length)));
+  }
+  return ids;
+}
+
+/** The runs of allowed entries among first … end - 1, of which the first is the shared entry with a number. */
+export function* allowedRanges(
+  first: number,
+  end: number,
+  number: number,
+  shared: SharedBits,
+): Generator<[from: number, to: number]> {
+  for (let from = first; from < end; from++) {
+    if (!hasEntry(shared, number + from - first)) continue;
+    let to = from + 1;
+    while (to < end && hasEntry(shared, number + to - first)) to++;
+    yield [from, to];
+    from = to;
+  }
+}
+
+/**
+ * Ids of the entries from `first` up to, not including, `end`.
+ *
+ * @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`.
+ */
+export function idsOf(loaded: LoadedIndex, first: number, end: number): bigint[] | string[] {
+  const items = requireItems(loaded);
+  const count = Math.max(0, Math.min(end, items.count) - first);
+  if (items.type === "string") return stringsAt(loaded, items, first, count);
+  const ids = sectionView(loaded, "items.ids");
+  const bits = idBits(items);
+  const min = BigInt(items.min);
+  return Array.from({ length: count }, (_, i) => min + idAt(ids, first + i, bits));
+}
+
+function requireItems(loaded: LoadedIndex): ItemsShape {
+  const { items } = loaded.shape;
   if (!items) {
     throw new EspalierError(
       "no-items",
@@ -28,19 +75,7 @@ export function itemsAt(
     );
   }
   loaded.loading.requireAll("item ids");
-  let first = ordinal;
-  let end = ordinal + 1;
-  if (items.count > size) {
-    const starts = bitVectorView(loaded, "items.starts", items.count, size);
-    first = selectOne(starts, ordinal);
-    end = nextOne(starts, first + 1);
-  }
-  const count = Math.min(most, Math.max(0, end - first));
-  if (items.type === "string") return stringsAt(loaded, items, first, count);
-  const ids = sectionView(loaded, "items.ids");
-  const bits = idBits(items);
-  const min = BigInt(items.min);
-  return Array.from({ length: count }, (_, i) => min + idAt(ids, first + i, bits));
+  return items;
 }
 
 /** Integer i, relative to the smallest. */

@@ -6,9 +6,33 @@ import { EspalierError } from "../errors.ts";
 
 import { type EliasFano, forEachValue } from "./bits/elias_fano.ts";
 
+import { Entries } from "./entries.ts";
+import { EntrySet } from "./entry_set.ts";
+import type { IndexShape } from "./format/header.ts";
 import { sectionView } from "./section_views.ts";
 import type { LoadedIndex } from "./index_memory.ts";
 import { listShape } from "./format/filter_shape.ts";
+
+/**
+ * The entries that a named filter allows, in a new set. A filter that was stored without its entries, as version 1 of the
+ * format does, allows all entries of its sequences.
+ *
+ * @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`.
+ */
+export function namedFilterSet(loaded: LoadedIndex, name: string): EntrySet {
+  const ordinals = namedFilterBits(loaded, name);
+  const number = loaded.shape.filters!.findIndex((filter) => filter.name === name);
+  const isByEntry = loaded.shape.filters![number].entries !== undefined;
+  const shared = isByEntry ? sectionView(loaded, `filter${number}.entries`) : undefined;
+  const words = Math.ceil(Entries.of(loaded).sharedCount / 32);
+  return new EntrySet(loaded, ordinals, shared?.slice(0, words));
+}
+
+/** Whether each named filter says which of several items of a sequence it allows. */
+export function filtersByItem({ filters = [], items, size }: IndexShape): Map<string, boolean> {
+  const isShared = items !== undefined && items.count > size;
+  return new Map(filters.map(({ name, entries }) => [name, !isShared || entries !== undefined]));
+}
 
 /**
  * Bits of a named filter in a new array: bit i of byte i >> 3 is that of ordinal i, and bits behind the last are 0.
@@ -17,7 +41,7 @@ import { listShape } from "./format/filter_shape.ts";
  * @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`.
  */
 export function namedFilterBits(loaded: LoadedIndex, name: string): Uint8Array<ArrayBuffer> {
-  const { filters = [], size } = loaded.shape;
+  const { filters = [] } = loaded.shape;
   const number = filters.findIndex((filter) => filter.name === name);
   if (number < 0) {
     const names = filters.map((filter) => filter.name);
@@ -31,7 +55,13 @@ export function namedFilterBits(loaded: LoadedIndex, name: string): Uint8Array<A
     );
   }
   loaded.loading.requireAll("named filters");
-  const filter = filters[number];
+  return filterBitsAt(loaded, number);
+}
+
+/** The same of the filter with a number, which need not be loaded for anyone but verification. */
+export function filterBitsAt(loaded: LoadedIndex, number: number): Uint8Array<ArrayBuffer> {
+  const { filters, size } = loaded.shape;
+  const filter = filters![number];
   const byteLength = Math.ceil(size / 8);
   let bits: Uint8Array<ArrayBuffer>;
   if (filter.encoding === "bits") {

@@ -5,7 +5,9 @@ import { bitVectorView, sectionView } from "./section_views.ts";
 import type { LoadedIndex } from "./index_memory.ts";
 import { idBits, type IntegerItems, type StringItems } from "./format/item_shape.ts";
 import { openStrings } from "./item_lookup.ts";
-import { openList } from "./named_filters.ts";
+import { Entries } from "./entries.ts";
+import { hasEntry, hasOrdinal } from "./entry_set.ts";
+import { filterBitsAt, openList } from "./named_filters.ts";
 import { type ErrorFacts, IndexIntegrityError } from "../errors.ts";
 import { partCount } from "./format/header.ts";
 import { innerEdges, LEVEL_RECORD_BYTES, planSections, sectionWords } from "./format/layout.ts";
@@ -95,8 +97,11 @@ export function findFilterFault(
   loaded: LoadedIndex,
 ): { section: string; what: string } | undefined {
   const { filters = [], size } = loaded.shape;
-  for (const [i, { encoding, ones }] of filters.entries()) {
+  for (const [i, { encoding, ones, entries }] of filters.entries()) {
     const section = `filter${i}`;
+    if (entries !== undefined && !areSoundEntries(loaded, i, entries)) {
+      return { section: `${section}.entries`, what: "it does not say what its sequences say" };
+    }
     if (encoding === "sparse") {
       if (isSoundEliasFano(openList(loaded, i), size, true)) continue;
       return { section, what: "ordinals do not ascend, or are not as many as the header says" };
@@ -108,6 +113,24 @@ export function findFilterFault(
     }
   }
   return undefined;
+}
+
+/** Whether a filter has as many shared entries as the header says, and some of just the sequences that it allows. */
+function areSoundEntries(loaded: LoadedIndex, filter: number, count: number): boolean {
+  const { items } = loaded.shape;
+  const all = Entries.whileLoading(loaded);
+  if (all.sharedCount !== items!.shared) return false;
+  const bits = sectionView(loaded, `filter${filter}.entries`);
+  if (!isZeroFrom(bits, all.sharedCount)) return false;
+  if (bits.reduce((sum, word) => sum + popcount(word), 0) !== count) return false;
+  const ordinals = filterBitsAt(loaded, filter);
+  let isSame = true;
+  all.forEachShared(({ ordinal, first, end, number }) => {
+    let isAllowed = false;
+    for (let i = number; i < number + end - first; i++) isAllowed ||= hasEntry(bits, i);
+    isSame &&= isAllowed === hasOrdinal(ordinals, ordinal);
+  });
+  return isSame;
 }
 
 /** What `verifyLevel` answers (asm/kernels/verify.ts). */
@@ -157,7 +180,7 @@ export function verifyStructure(
     }
   }
   if (end <= shape.levels.length) return;
-  const fault = findFilterFault(loaded) ?? findItemsFault(loaded);
+  const fault = findItemsFault(loaded) ?? findFilterFault(loaded);
   if (fault) throw untrusted(`in "${fault.section}"`, fault.what, { section: fault.section });
 }
 

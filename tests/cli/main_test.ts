@@ -407,7 +407,7 @@ Deno.test("inspect and verify refuse a later version of the format", async () =>
   const find = (text: string) =>
     bytes.findIndex((_, i) => Array.from(text).every((c, k) => bytes[i + k] === c.charCodeAt(0))) +
     text.length;
-  bytes[find('"version":"')] = 0x32;
+  bytes[find('"version":"')] = 0x33;
   const start = find('"headerSha256":"');
   bytes.fill(0x30, start, start + 64);
   const header = bytes.slice(0, 8 + new DataView(bytes.buffer).getUint32(0, true));
@@ -417,7 +417,7 @@ Deno.test("inspect and verify refuse a later version of the format", async () =>
   for (const command of ["inspect", "verify"]) {
     const { code, err } = await cli([command, file]);
     assert.equal(code, 1);
-    assert.match(err, /expected format version 1, got 2; update Espalier/);
+    assert.match(err, /expected format version 1 to 2, got 3; update Espalier/);
   }
 });
 

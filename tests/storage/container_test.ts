@@ -90,12 +90,25 @@ Deno.test("Other files are told from indexes", async () => {
 
 Deno.test("Other versions and other makers are refused by name", async () => {
   const { shape, data } = takeApart(BYTES);
-  const version = await signed(shape, data, { version: "2" });
+  const version = await signed(shape, data, { version: "3" });
   await refuses(version, IndexFormatError, "unknown-version");
   await refuses(version, IndexFormatError, "unknown-version", { verify: false });
   await refuses(await signed(shape, data, { format: "pt" }), IndexFormatError, "not-an-index");
   await refuses(await signed(shape, data, { index: "{" }), IndexFormatError, "inconsistent-header");
   assert.deepEqual(await opens(await signed(shape, data)), BYTES);
+});
+
+Deno.test("Version 2 is refused by the name of what it requires, and may hold more than is known", async () => {
+  const { shape, data } = takeApart(BYTES);
+  const requires = JSON.stringify({ ...shape, requires: ["columns"] });
+  const source = await signed(shape, data, { version: "2", index: requires });
+  await assert.rejects(opens(source), { code: "unknown-section", actual: "columns" });
+  const garbled = JSON.stringify({ ...shape, requires: 7 });
+  const unread = await signed(shape, data, { version: "2", index: garbled });
+  await refuses(unread, IndexFormatError, "unknown-section");
+  // Nothing new is used, nothing is required.
+  const plain = await signed(shape, data, { version: "2" });
+  assert.deepEqual(await opens(plain), plain);
 });
 
 Deno.test("Progress rises to the size of the file", async () => {

@@ -100,7 +100,7 @@ function search(
     assertBeams(index, search, width);
     answers.push(...search.tokens(), ...search.parents());
   }
-  const result = toResult(loaded, batchSize, beamSize, search.beams(), "wasm");
+  const result = toResult(loaded, batchSize, beamSize, search.beams(), undefined, "wasm");
   const { sequences, ordinals, counts, scores, lengths } = result;
   const beams = ordinals.length;
   for (let beam = 0; beam < beams; beam++) {

@@ -1,6 +1,7 @@
 /** `decode`: the best sequences of an index for a prompt, as a model sees it. */
 import type { Command } from "./command.ts";
 import { createDecoder } from "../../decode/decoder.ts";
+import { passedItems } from "../../decode/found_items.ts";
 import { type FoundSequence, sequencesOf } from "../../decode/found_sequences.ts";
 import type { BeamSearchOptions } from "../../decode/types.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
@@ -162,12 +163,12 @@ function foundFor(
   found: readonly FoundSequence[],
   tokenizer: Tokenizer | undefined,
 ) {
-  return found.map(({ ordinal, score, sequence }) => ({
+  return found.map(({ ordinal, score, sequence, items }) => ({
     ordinal,
     score,
     text: tokenizer?.decode(sequence),
     sequence,
-    items: index.items && index.itemsAt(ordinal),
+    items: index.items && passedItems(index, items),
   }));
 }
 

@@ -1,7 +1,7 @@
 /** Two indexes, sequence by sequence: both are read in order of their ordinals, which is the same order in each. */
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { SequenceCursor } from "../../index/sequence_cursor.ts";
-import { allowedBy, hasBit } from "../../index/ordinal_bits.ts";
+import { type Allowed, allowedBy, allowedItems, isAllowed } from "../../index/ordinal_bits.ts";
 
 /** Ids of the items of a sequence. */
 export type Items = readonly (bigint | string)[];
@@ -25,8 +25,11 @@ export interface Comparison {
   filters: {
     removed: string[];
     added: string[];
-    /** In both, but what they allow differs: how many sequences are no longer allowed, or only now. */
-    changed: { name: string; removed: number; added: number }[];
+    /**
+     * In both, but what they allow differs: how many sequences are no longer allowed, or only now, or have an item that
+     * is no longer allowed, or only now.
+     */
+    changed: { name: string; removed: number; added: number; itemsChanged: number }[];
   };
 }
 
@@ -54,6 +57,7 @@ export async function compareIndexes(
       name,
       removed: 0,
       added: 0,
+      itemsChanged: 0,
       before: allowedBy(before, name),
       after: allowedBy(after, name),
     }));
@@ -86,10 +90,13 @@ export async function compareIndexes(
         }
       }
       for (const filter of filters) {
-        const was = order <= 0 && hasBit(filter.before, old.ordinal);
-        const is = order >= 0 && hasBit(filter.after, now.ordinal);
+        const was = order <= 0 && isAllowed(filter.before, old.ordinal);
+        const is = order >= 0 && isAllowed(filter.after, now.ordinal);
         if (was && !is) filter.removed++;
         if (is && !was) filter.added++;
+        if (was && is && hasItems && changesItems(before, after, filter, old, now)) {
+          filter.itemsChanged++;
+        }
       }
       if (order <= 0) hasOld = old.next();
       if (order >= 0) hasNow = now.next();
@@ -98,8 +105,9 @@ export async function compareIndexes(
     }
   };
   for (let pause = goOn(); pause; pause = goOn()) await pause;
-  const differing = filters.filter(({ removed, added }) => removed > 0 || added > 0)
-    .map(({ name, removed, added }) => ({ name, removed, added }));
+  const differing = filters
+    .map(({ name, removed, added, itemsChanged }) => ({ name, removed, added, itemsChanged }))
+    .filter(({ removed, added, itemsChanged }) => removed + added + itemsChanged > 0);
   const only = (one: ConstraintIndex, other: ConstraintIndex) =>
     one.filterNames.filter((name) => !other.filterNames.includes(name));
   const [gone, come] = [only(before, after), only(after, before)];
@@ -112,6 +120,21 @@ export async function compareIndexes(
     itemsChanged: hasItems ? itemsChanged : null,
     filters: { removed: gone, added: come, changed: differing },
   };
+}
+
+/** Whether a filter that allows a sequence in both indexes allows an item that both have in one of them only. */
+function changesItems(
+  before: ConstraintIndex,
+  after: ConstraintIndex,
+  filter: { readonly before: Allowed; readonly after: Allowed },
+  old: SequenceCursor,
+  now: SequenceCursor,
+): boolean {
+  if (!filter.before.shared && !filter.after.shared) return false;
+  const [had, has]: Items[] = [before.itemsAt(old.ordinal), after.itemsAt(now.ordinal)];
+  const was = allowedItems(before, filter.before, old.ordinal)!;
+  const is = allowedItems(after, filter.after, now.ordinal)!;
+  return had.some((item) => has.includes(item) && was.includes(item) !== is.includes(item));
 }
 
 /** The sequence at hand, with its items. */

@@ -2,8 +2,8 @@
 import type { Command } from "./command.ts";
 import { checkMetadata, decodeShape } from "../../index/format/header.ts";
 import { idBits } from "../../index/format/item_shape.ts";
+import { filtersByItem } from "../../index/named_filters.ts";
 import { levelInfos } from "../../index/level_info.ts";
-import { FORMAT_VERSION } from "../../index/format/layout.ts";
 import { loadHeader } from "../../storage/load/load.ts";
 import type { Header } from "../../storage/safetensors.ts";
 import { entropyBits } from "../../index/entropy.ts";
@@ -40,8 +40,9 @@ A level holds all allowed prefixes of one length. Its columns:
   bytes     in the file
 
 Named filters, where there are any: how many sequences each allows, what share of all that is, and whether a bit
-for each sequence is stored, or a list of those that are allowed, or of those that are not. Item ids: one or more
-for each sequence, integers of so many bits or strings.
+for each sequence is stored, or a list of those that are allowed, or of those that are not. By item: whether it says
+which of several items of a sequence are allowed; filters that do not allow all items of their sequences (build the
+index again). Item ids: one or more for each sequence, integers of so many bits or strings.
 
 The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
 number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over
@@ -56,8 +57,8 @@ ${S3_HELP}
 JSON
   file, formatVersion, digest, sequences, vocabSize, tokenizer (null where there is none), minLength, maxLength, levels
   (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, byteLength), filters (each
-  with name, allowed, encoding, byteLength), items (null, or type, count, min, max, bits, byteLength), headerByteLength,
-  byteLength, bytesPerItem, entropyBytesPerItem, complete
+  with name, allowed, encoding, byItem, byteLength), items (null, or type, count, min, max, bits, byteLength),
+  headerByteLength, byteLength, bytesPerItem, entropyBytesPerItem, complete
 
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
 `;
@@ -101,14 +102,16 @@ function warning(found: number, promised: number): string {
 type Summary = ReturnType<typeof summarize>;
 
 function summarize(header: Header) {
-  const { size, vocabSize, levels, filters = [], items, tokenizer } = decodeShape(header);
+  const indexShape = decodeShape(header);
+  const { size, vocabSize, levels, filters = [], items, tokenizer } = indexShape;
+  const byItem = filtersByItem(indexShape);
   const bytesOf = (part: string) =>
     header.tensors.filter(({ name }) => name.startsWith(`${part}.`))
       .reduce((sum, tensor) => sum + tensor.byteLength, 0);
   const ends = levels.map((level) => level.ends);
   const byteLength = header.bytes.length + header.dataByteLength;
   return {
-    formatVersion: FORMAT_VERSION,
+    formatVersion: Number(header.metadata.version),
     digest: header.digest,
     sequences: size,
     vocabSize,
@@ -126,6 +129,7 @@ function summarize(header: Header) {
       name,
       allowed: ones,
       encoding: encoding === "bits" ? "bits" : inverted ? "list of others" : "list",
+      byItem: byItem.get(name)!,
       byteLength: bytesOf(`filter${i}`),
     })),
     items: items === undefined ? null : {
@@ -186,12 +190,13 @@ function show(name: string, summary: Summary): string {
   ]);
   const filterTable = filters.length === 0 ? "" : `\n${
     table(
-      ["filter", "allowed", "percent", "encoding", "bytes"],
-      filters.map(({ name, allowed, encoding, byteLength }) => [
+      ["filter", "allowed", "percent", "encoding", "by item", "bytes"],
+      filters.map(({ name, allowed, encoding, byItem, byteLength }) => [
         name,
         grouped(allowed),
         (100 * allowed / sequences).toFixed(1),
         encoding,
+        byItem ? "yes" : "no",
         grouped(byteLength),
       ]),
     )

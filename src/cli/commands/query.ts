@@ -9,7 +9,7 @@ import { shownName } from "../io/addresses.ts";
 import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "../io/listing.ts";
-import { allowedBy, hasBit, type OrdinalBits } from "../../index/ordinal_bits.ts";
+import { type Allowed, allowedBy, allowedItems, isAllowed } from "../../index/ordinal_bits.ts";
 import type { Io } from "../io/terminal.ts";
 import { facts, grouped, table } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
@@ -103,21 +103,21 @@ async function run(options: Options, io: Io): Promise<number> {
 }
 
 /** Sequences in ranges of ordinals, or those of them that are allowed. */
-function count(ranges: readonly OrdinalRange[], allowed: OrdinalBits | undefined): number {
+function count(ranges: readonly OrdinalRange[], allowed: Allowed | undefined): number {
   return ranges.reduce(
-    (sum, { start, end }) => sum + (allowed ? countOnes(allowed, start, end) : end - start),
+    (sum, { start, end }) => sum + (allowed ? countOnes(allowed.words, start, end) : end - start),
     0,
   );
 }
 
-function isAllowed(allowed: OrdinalBits | undefined, ordinal: number): boolean {
-  return !allowed || hasBit(allowed, ordinal);
+function passes(allowed: Allowed | undefined, ordinal: number): boolean {
+  return !allowed || isAllowed(allowed, ordinal);
 }
 
 function show(
   name: string,
   index: ConstraintIndex,
-  allowed: OrdinalBits | undefined,
+  allowed: Allowed | undefined,
   found: Found,
   { filters, sort, limit, isJson }: Options,
   io: Io,
@@ -125,7 +125,9 @@ function show(
   const { asked, ordinal } = found;
   const whole = (ordinal: number | undefined) => ({
     ordinal,
-    items: ordinal !== undefined && index.items ? index.itemsAt(ordinal) : undefined,
+    items: ordinal !== undefined && passes(allowed, ordinal)
+      ? allowedItems(index, allowed, ordinal)
+      : undefined,
   });
   const all = found.next
     .map((branch) => ({ ...branch, sequences: count(branch.below, allowed) }))
@@ -136,10 +138,10 @@ function show(
     tokens,
     text,
     sequences,
-    ...whole(ordinal !== undefined && isAllowed(allowed, ordinal) ? ordinal : undefined),
+    ...whole(ordinal !== undefined && passes(allowed, ordinal) ? ordinal : undefined),
   }));
   const sequences = count(found.ranges, allowed);
-  const canEnd = ordinal !== undefined && isAllowed(allowed, ordinal);
+  const canEnd = ordinal !== undefined && passes(allowed, ordinal);
   if (isJson) {
     const result = {
       file: name,
@@ -201,7 +203,7 @@ function reason({ ranges, known }: Found, filters: readonly string[]): string {
 
 async function list(
   index: ConstraintIndex,
-  allowed: OrdinalBits | undefined,
+  allowed: Allowed | undefined,
   { ranges }: Found,
   { limit, isJson }: Options,
   decode: Tokenizer["decode"] | undefined,
@@ -221,11 +223,11 @@ async function list(
   let done = 0;
   for (const { start, end } of ranges) {
     for (let ordinal = start; ordinal < end && done < limit; ordinal++) {
-      if (!isAllowed(allowed, ordinal)) continue;
+      if (!passes(allowed, ordinal)) continue;
       done++;
       cursor.seek(ordinal);
       const sequence = cursor.sequence();
-      const items = index.items && index.itemsAt(ordinal);
+      const items = allowedItems(index, allowed, ordinal);
       listing.line(
         isJson
           ? jsonLine({ ordinal, text: decode?.(sequence), sequence, items })

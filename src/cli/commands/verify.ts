@@ -1,6 +1,6 @@
 /** `verify`: reads a whole index and checks all that can be checked. */
 import type { Command } from "./command.ts";
-import { FORMAT_VERSION } from "../../index/format/layout.ts";
+import { loadedIndexOf } from "../../index/constraint_index.ts";
 import { openIndex } from "../args/index_file.ts";
 import { type IndexFlags, parseIndexFlags } from "../args/index_source.ts";
 import type { Io } from "../io/terminal.ts";
@@ -46,8 +46,9 @@ async function run(flags: IndexFlags, io: Io): Promise<number> {
   using index = await openIndex(argument, s3, io, progress, true);
   progress[Symbol.dispose]();
   const { digest, size, maxLength, byteLength, filterNames, items } = index;
+  const { version } = loadedIndexOf(index).header.metadata;
   const checked = [
-    `format version ${FORMAT_VERSION}, and that counts, sizes and sections of the header agree`,
+    `format version ${version}, and that counts, sizes and sections of the header agree`,
     "SHA-256 of the header and of every MiB of the data",
     `the structure of ${
       counted(maxLength, "level")

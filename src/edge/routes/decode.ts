@@ -1,4 +1,5 @@
 /** `POST /v1/decode`: the best sequences for each prompt. */
+import { passedItems } from "../../decode/found_items.ts";
 import { sequencesOf } from "../../decode/found_sequences.ts";
 import { checkEndToken } from "../../decode/options.ts";
 import type { BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
@@ -77,11 +78,11 @@ async function decode(
 
 function resultsOf(index: ConstraintIndex, result: BeamSearchResult) {
   return sequencesOf(result).map((found) =>
-    found.map(({ ordinal, score, sequence }) => ({
+    found.map(({ ordinal, score, sequence, items }) => ({
       ordinal,
       score,
       sequence: Array.from(sequence),
-      items: index.items && index.itemsAt(ordinal).map(String),
+      items: index.items && passedItems(index, items).map(String),
     }))
   );
 }

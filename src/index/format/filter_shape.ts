@@ -18,6 +18,8 @@ export interface FilterShape {
   encoding: "bits" | "sparse";
   /** Whether the list holds what is not allowed. */
   inverted?: true;
+  /** Shared entries that it allows; absent if it allows all those of its sequences. */
+  entries?: number;
 }
 
 /** Whether a filter may have this name. */
@@ -31,19 +33,27 @@ export function listShape({ ones, inverted }: FilterShape, size: number): EliasF
   return eliasFanoShape(inverted ? size - ones : ones, size);
 }
 
-/** Sections of the filter with number i over `size` ordinals. */
-export function filterSections(filter: FilterShape, i: number, size: number): SectionSize[] {
-  return filter.encoding === "bits"
+/** Sections of the filter with number i over `size` ordinals and `shared` shared entries. */
+export function filterSections(
+  filter: FilterShape,
+  i: number,
+  size: number,
+  shared: number,
+): SectionSize[] {
+  const ordinals: SectionSize[] = filter.encoding === "bits"
     ? [[`filter${i}.bits`, Math.ceil(size / 32)]]
     : eliasFanoSections(`filter${i}`, listShape(filter, size), false);
+  if (filter.entries === undefined) return ordinals;
+  return [...ordinals, [`filter${i}.entries`, Math.ceil(shared / 32)]];
 }
 
-/** Whether a header may say this of filters over `size` ordinals. */
-export function areSoundFilters(filters: FilterShape[], size: number): boolean {
+/** Whether a header may say this of filters over `size` ordinals and `shared` shared entries. */
+export function areSoundFilters(filters: FilterShape[], size: number, shared: number): boolean {
   if (!Array.isArray(filters) || !isCount(filters.length, 1, MAX_FILTERS)) return false;
   const isSound = (filter: FilterShape) =>
     typeof filter === "object" && filter !== null && isFilterName(filter.name) &&
     isCount(filter.ones, 0, size) &&
+    (filter.entries === undefined || shared > 0 && isCount(filter.entries, 0, shared)) &&
     (filter.encoding === "sparse"
       ? filter.inverted === undefined || filter.inverted === true
       : filter.encoding === "bits" && filter.inverted === undefined);

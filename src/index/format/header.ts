@@ -1,7 +1,7 @@
 /** What the header of an index file says, and whether it can be true. */
 import { IndexFormatError } from "../../errors.ts";
 import type { Header } from "../../storage/safetensors.ts";
-import { isSoundItems, itemsSections, type ItemsShape } from "./item_shape.ts";
+import { isSoundItems, itemsSections, type ItemsShape, sharedCount } from "./item_shape.ts";
 import {
   FORMAT_VERSION,
   innerEdges,
@@ -27,6 +27,8 @@ export interface IndexShape {
   items?: ItemsShape;
   /** What made the sequences of texts; absent where they are none, or nobody said. */
   tokenizer?: TokenizerShape;
+  /** What a reader must know to read the index rightly; absent if that is version 1 of the format. */
+  requires?: string[];
 }
 
 /** A tokenizer by its name and, where that is a file's, the SHA-256 of the file, hex. */
@@ -57,20 +59,27 @@ export function planData(
   { levels, size, filters = [], items }: IndexShape,
 ): { sections: Section[]; byteLength: number } {
   return planSections(levels, [
-    ...filters.flatMap((filter, i) => filterSections(filter, i, size)),
+    ...filters.flatMap((filter, i) => filterSections(filter, i, size, sharedCount(items))),
     ...(items ? itemsSections(items, size) : []),
   ]);
 }
 
 const FORMAT = "espalier";
 
-/** `__metadata__` of the file, digests aside. */
+/** What files of version 2 may require of a reader: sections without which it would answer wrongly. */
+const FILTER_ENTRIES = "filter entries";
+const KNOWN_REQUIREMENTS: readonly string[] = [FILTER_ENTRIES];
+
+/** `__metadata__` of the file, digests aside. What uses nothing of version 2 is written as version 1. */
 export function encodeShape(shape: IndexShape): Record<string, string> {
-  return { format: FORMAT, version: String(FORMAT_VERSION), index: JSON.stringify(shape) };
+  const isByEntry = shape.filters?.some(({ entries }) => entries !== undefined) === true;
+  const written: IndexShape = isByEntry ? { ...shape, requires: [FILTER_ENTRIES] } : shape;
+  const version = isByEntry ? FORMAT_VERSION : 1;
+  return { format: FORMAT, version: String(version), index: JSON.stringify(written) };
 }
 
 /**
- * Makes sure that metadata is that of an index of this version. Asked first: other files are refused as what
+ * Makes sure that metadata is that of an index of a version that is known. Asked first: other files are refused as what
  * they are, and nothing more is expected of later versions.
  *
  * @throws {IndexFormatError} if it is not.
@@ -83,10 +92,10 @@ export function checkMetadata({ format, version }: Record<string, unknown>): voi
       { expected: FORMAT, actual: format },
     );
   }
-  if (version !== String(FORMAT_VERSION)) {
+  if (version !== "1" && version !== String(FORMAT_VERSION)) {
     throw new IndexFormatError(
       "unknown-version",
-      `Cannot read the index: expected format version ${FORMAT_VERSION}, got ${version}; update Espalier or rebuild the index`,
+      `Cannot read the index: expected format version 1 to ${FORMAT_VERSION}, got ${version}; update Espalier or rebuild the index`,
       { expected: String(FORMAT_VERSION), actual: version },
     );
   }
@@ -107,7 +116,12 @@ export function decodeShape(header: Header): IndexShape {
   }
   checkShape(shape);
   const { sections, byteLength } = planData(shape);
-  if (byteLength !== header.dataByteLength || sections.length !== header.tensors.length) {
+  // Sections that a later version adds, and that it does not require, stand behind those that are known.
+  const more = header.metadata.version === "1" ? 0 : header.tensors.length - sections.length;
+  const isWhole = more > 0
+    ? byteLength <= header.dataByteLength
+    : byteLength === header.dataByteLength && sections.length === header.tensors.length;
+  if (!isWhole) {
     throw inconsistent("sections and counts differ", {
       expected: byteLength,
       actual: header.dataByteLength,
@@ -150,12 +164,24 @@ function checkShape(shape: IndexShape): void {
   if (shape.size !== size || size >= 2 ** 32 - 1) {
     throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
   }
-  const { filters, items, tokenizer } = shape;
-  if (filters !== undefined && !areSoundFilters(filters, size)) {
-    throw inconsistent("what it says of the named filters cannot be");
+  const { filters, items, tokenizer, requires = [] } = shape;
+  const unknown = Array.isArray(requires)
+    ? requires.find((what) => !KNOWN_REQUIREMENTS.includes(what))
+    : "nothing that can be read";
+  if (unknown !== undefined) {
+    throw new IndexFormatError(
+      "unknown-section",
+      `Cannot read the index: it requires ${
+        JSON.stringify(unknown)
+      }, which this version of Espalier does not know; update Espalier or rebuild the index`,
+      { expected: KNOWN_REQUIREMENTS, actual: unknown },
+    );
   }
   if (items !== undefined && !isSoundItems(items, size)) {
     throw inconsistent("what it says of the item ids cannot be");
+  }
+  if (filters !== undefined && !areSoundFilters(filters, size, sharedCount(items))) {
+    throw inconsistent("what it says of the named filters cannot be");
   }
   if (tokenizer !== undefined && !isSoundTokenizer(tokenizer)) {
     throw inconsistent("what it says of the tokenizer cannot be");

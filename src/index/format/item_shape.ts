@@ -14,6 +14,8 @@ export interface IntegerItems {
   type: "integer";
   /** Ids, of all sequences together. */
   count: number;
+  /** Those of sequences that have several; said where filters need it. */
+  shared?: number;
   /** Smallest id, decimal. */
   min: string;
   /** Largest id, decimal: less than 2^64 above the smallest. */
@@ -25,8 +27,15 @@ export interface StringItems {
   type: "string";
   /** Ids, of all sequences together. */
   count: number;
+  /** Those of sequences that have several; said where filters need it. */
+  shared?: number;
   /** Bytes of all of them as UTF-8. */
   byteLength: number;
+}
+
+/** Shared entries, those of sequences that have several items, by the header; 0 where it does not say. */
+export function sharedCount(items: ItemsShape | undefined): number {
+  return items?.shared ?? 0;
 }
 
 /** Bits of a stored integer, relative to the smallest: 0 … 64. */
@@ -56,6 +65,10 @@ export function itemsSections(items: ItemsShape, size: number): SectionSize[] {
 export function isSoundItems(items: ItemsShape, size: number): boolean {
   if (typeof items !== "object" || items === null) return false;
   if (!isCount(items.count, size, MAX_ITEMS)) return false;
+  // Each sequence that has several has one that is not surplus.
+  const surplus = items.count - size;
+  const isShared = surplus > 0 && isCount(items.shared!, surplus + 1, 2 * surplus);
+  if (items.shared !== undefined && !isShared) return false;
   if (items.type === "string") return isCount(items.byteLength, 0, MAX_DATA_BYTES);
   const { type, min, max } = items;
   const isDecimal = (text: unknown) => typeof text === "string" && /^-?\d{1,20}$/.test(text);

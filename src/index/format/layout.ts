@@ -11,8 +11,8 @@
  *
  * level, packed  │ tokens │ starts, starts.rank, starts.select │ inner* │ end* │
  * level, bitmap  │ bitmap, bitmap.rank, bitmap.select          │ inner* │ end* │
- * filter, bits   │ bits        │
- * filter, sparse │ low │ high  │
+ * filter, bits   │ bits        │ entries* │
+ * filter, sparse │ low │ high  │ entries* │
  * items, integer │ starts* │ ids                           │
  * items, string  │ starts* │ ends.low │ ends.high* │ text │
  * ```
@@ -31,6 +31,8 @@
  * Named filters (named_filters.ts), by number because names are free text:
  * - `filterN.bits`: a bit per ordinal, 1 = allowed.
  * - `filterN.low`, `filterN.high`: the ordinals that are allowed (that are not, where `inverted`), Elias–Fano.
+ * - `filterN.entries`: a bit per item of the sequences that have several, in order, 1 = allowed. Version 2: a file in
+ *   which filters have it requires it, because a reader that passed it over would show what is forbidden.
  *
  * Item ids (items.ts), one or more per sequence, sorted by ordinal:
  * - `items.starts`: a bit per item, 1 = first of its sequence; only where a sequence has several.
@@ -52,7 +54,7 @@ export const MAX_VOCAB = 2 ** 20;
 /** The number that means "none" for ordinals, tokens, states and edges. */
 export const NONE = 0xffffffff;
 /** Version of the format that this code writes and reads. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 
 /** How the tokens of a level are stored. */
 export type Encoding = "packed" | "bitmap";

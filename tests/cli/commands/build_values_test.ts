@@ -84,14 +84,15 @@ Deno.test("inspect and verify tell of filters and items", async () => {
   const file = await folder.write("x.st", bytes);
   const { code, out, err } = await cli(["inspect", file]);
   assert.deepEqual([code, err], [0, ""]);
-  assert.match(out, /\n +filter +allowed +percent +encoding +bytes\n/);
-  assert.match(out, /\n +in stock +1 +33\.3 +bits +256\n/);
-  assert.match(out, /\n +none +0 +0\.0 +list +0\n/);
-  assert.match(out, /\n +all +3 +100\.0 +list of others +0\n/);
+  assert.match(out, /\n +filter +allowed +percent +encoding +by item +bytes\n/);
+  assert.match(out, /\n +in stock +1 +33\.3 +bits +yes +512\n/);
+  assert.match(out, /\n +none +0 +0\.0 +list +yes +256\n/);
+  assert.match(out, /\n +all +3 +100\.0 +list of others +yes +256\n/);
   assert.match(out, /\n +item ids +4 integers of 10 bits, 1 024 bytes\n/);
   assert.match(out, /; without filters and ids the index takes [\d.]+ × that\n/);
   const { filters: listed, items } = JSON.parse((await cli(["inspect", file, "--json"])).out);
-  assert.deepEqual(listed[0], { name: "in stock", allowed: 1, encoding: "bits", byteLength: 256 });
+  const first = { name: "in stock", allowed: 1, encoding: "bits", byItem: true, byteLength: 512 };
+  assert.deepEqual(listed[0], first);
   assert.equal(listed.length, 3);
   assert.deepEqual(items, {
     type: "integer",
@@ -197,4 +198,27 @@ Deno.test("One file may serve as filters and as ids", async () => {
   using index = await ConstraintIndex.open(await Deno.readFile(folder.at("x.st")));
   assert.deepEqual([index.itemsAt(1), index.itemsAt(0)], [[1n, 0n], [0n]]);
   assert.deepEqual(namedFilterBits(loadedIndexOf(index), "b"), Uint8Array.of(2));
+});
+
+Deno.test("Of items that share a sequence, query lists those that the filter allows", async () => {
+  await using folder = await Folder.create();
+  const rows = [
+    { id: 1001, sid: [3, 1, 4], stock: 1 },
+    { id: 1002, sid: [3, 1, 5], stock: 0 },
+    { id: 1003, sid: [3, 1, 4], stock: 0 },
+    { id: 1004, sid: [9, 2, 6], stock: 1 },
+  ];
+  const input = await folder.write("x.jsonl", rows.map((row) => JSON.stringify(row)).join("\n"));
+  const flags = ["--sequence", "sid", "--item-column", "id", "--filter-column", "stock=stock"];
+  const out = folder.at("out");
+  assert.equal((await cli(["build", input, "-o", out, ...flags, "--vocab", "16"])).code, 0);
+  const items = async (...args: string[]) => {
+    const listed = await cli(["query", out, ...args, "--json"]);
+    assert.equal(listed.code, 0, listed.err);
+    return listed.out.trim().split("\n").map((line) => JSON.parse(line).items);
+  };
+  assert.deepEqual(await items("--sequences"), [[1001, 1003], [1002], [1004]]);
+  assert.deepEqual(await items("--sequences", "--filter", "stock"), [[1001], [1004]]);
+  assert.deepEqual(await items("3,1,4", "--filter", "stock"), [[1001]]);
+  assert.deepEqual(await items("3,1,5", "--filter", "stock"), [undefined]);
 });

@@ -25,11 +25,12 @@ async function byHand(
   using decoder = await createDecoder(index, { backend: "wasm" });
   const all = filters.map((name) => index.namedFilter(name));
   using prompted = onnx.withPrompts(prompts);
+  const filter = all.length > 0 ? all.reduce((a, b) => a.and(b)) : undefined;
   const found = await decoder.beamSearch(prompted, {
     ...search,
     batchSize: prompts.length,
     vocabSize: onnx.vocabSize,
-    filter: all.length > 0 ? all.reduce((a, b) => a.and(b)) : undefined,
+    filter,
     exclude: excluded && prompts.map(() => excluded),
   });
   return prompts.map((prompt, row) => ({
@@ -41,7 +42,7 @@ async function byHand(
         ordinal,
         score: found.scores[at],
         sequence: [...index.sequenceAt(ordinal)],
-        items: index.itemsAt(ordinal).map(Number),
+        items: index.itemsAt(ordinal, Infinity, filter).map(Number),
       };
     }),
   }));

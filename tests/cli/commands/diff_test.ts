@@ -22,13 +22,13 @@ async function bytesOf(
 /** One side of a comparison, as slow and obvious sets; every row has an id and a flag. */
 function describe(rows: readonly number[][], ids: readonly number[], flags: readonly number[]) {
   const items = new Map<string, Set<number>>();
-  const allowed = new Set<string>();
+  const shown = new Map<string, Set<number>>();
   rows.forEach((row, i) => {
     const key = row.join();
     items.set(key, (items.get(key) ?? new Set()).add(ids[i]));
-    if (flags[i]) allowed.add(key);
+    if (flags[i]) shown.set(key, (shown.get(key) ?? new Set()).add(ids[i]));
   });
-  return { items, allowed };
+  return { items, shown, allowed: new Set(shown.keys()) };
 }
 
 type Side = ReturnType<typeof describe>;
@@ -69,8 +69,14 @@ function expected(before: Side, after: Side, hasExtras: boolean) {
     name: "shown",
     removed: minus(before.allowed, after.allowed).length,
     added: minus(after.allowed, before.allowed).length,
+    itemsChanged: [...before.allowed].filter((key) => {
+      const [was, is] = [before.shown.get(key)!, after.shown.get(key)];
+      const isInBoth = (id: number) =>
+        before.items.get(key)!.has(id) && after.items.get(key)!.has(id);
+      return is && [...was.symmetricDifference(is)].some(isInBoth);
+    }).length,
   };
-  const isChanged = hasExtras && changed.removed + changed.added > 0;
+  const isChanged = hasExtras && changed.removed + changed.added + changed.itemsChanged > 0;
   const summary = {
     same: lines.length === 0 && !isChanged,
     common,
