@@ -1,8 +1,7 @@
 /** The OpenAPI document, made from the schemas that validate. Loaded only where it is asked for. */
 // deno-lint-ignore no-import-prefix -- no import map applies to whoever imports this by URL
 import * as v from "npm:valibot@1.5.0";
-// deno-lint-ignore no-import-prefix -- as above
-import { toJsonSchema } from "npm:@valibot/to-json-schema@1.8.0";
+import { jsonSchemas } from "./json_schema.ts";
 import type { Settings } from "./options.ts";
 import type { RequestSchemas } from "./schemas.ts";
 
@@ -87,24 +86,25 @@ const PROBLEMS: Record<string, string> = {
   504: "There was no answer in time",
 };
 
-/** The document for a handler. */
-export function openapiDocument(
+/** All schemas of the document, by name. */
+export function schemaDefinitions(
   { decode, mask, filters }: RequestSchemas,
-  { model, bearerTokens, openMetrics }: Settings,
-): Record<string, unknown> {
+): Record<string, v.GenericSchema> {
   const nested = filters.slice(1, -1).map((filter, i) => [`Filter${i + 1}`, filter]);
-  const definitions: Record<string, v.GenericSchema> = {
+  return {
     ...ANSWERS,
     DecodeRequest: decode,
     MaskRequest: mask,
     Filter: filters.at(-1)!,
     ...Object.fromEntries(nested),
   };
-  const { $defs } = toJsonSchema(v.strictObject(definitions), {
-    target: "draft-2020-12",
-    definitions,
-    overrideRef: ({ referenceId }) => refTo(referenceId),
-  });
+}
+
+/** The document for a handler. */
+export function openapiDocument(
+  schemas: RequestSchemas,
+  { model, bearerTokens, openMetrics }: Settings,
+): Record<string, unknown> {
   const security = bearerTokens ? [{ bearer: [] }] : [];
   return {
     openapi: "3.1.0",
@@ -146,13 +146,14 @@ export function openapiDocument(
       "/openapi.json": { get: operation("openapi", "This document") },
     },
     components: {
-      schemas: $defs,
+      schemas: jsonSchemas(schemaDefinitions(schemas), refTo),
       ...bearerTokens ? { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } } : {},
     },
   };
 }
 
-const refTo = (name: string) => `#/components/schemas/${name}`;
+/** Reference to a schema of the document. */
+export const refTo = (name: string) => `#/components/schemas/${name}`;
 
 function operation(
   operationId: string,

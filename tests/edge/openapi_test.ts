@@ -4,7 +4,12 @@ import assert from "node:assert/strict";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import fc from "fast-check";
-import { createHandler } from "../../src/edge/mod.ts";
+import { toJsonSchema } from "@valibot/to-json-schema";
+import * as v from "valibot";
+import { jsonSchemas } from "../../src/edge/json_schema.ts";
+import { createHandler, DEFAULT_LIMITS } from "../../src/edge/mod.ts";
+import { refTo, schemaDefinitions } from "../../src/edge/openapi.ts";
+import { requestSchemas } from "../../src/edge/schemas.ts";
 import { runs } from "../support/long.ts";
 import { catalogue, get, post, serve, success } from "../support/edge.ts";
 import { randomRequest } from "../support/edge_requests.ts";
@@ -107,4 +112,18 @@ Deno.test("what is not in the document is not asked for", async () => {
   );
   for (const name of refs) assert(name in document.components.schemas, name);
   for (const name of Object.keys(document.components.schemas)) assert(refs.includes(name), name);
+});
+
+Deno.test("the schemas are those that the validator's own converter makes", () => {
+  const definitions = schemaDefinitions(requestSchemas({ ...DEFAULT_LIMITS, ...limits }));
+  const { $defs } = toJsonSchema(v.strictObject(definitions), {
+    target: "draft-2020-12",
+    definitions,
+    overrideRef: ({ referenceId }) => refTo(referenceId),
+  });
+  assert.deepEqual(jsonSchemas(definitions, refTo), $defs);
+  const unknown = { X: v.pipe(v.string(), v.email()) };
+  assert.throws(() => jsonSchemas(unknown, refTo), {
+    message: 'There is no JSON Schema for "email"',
+  });
 });
