@@ -24,6 +24,7 @@ export class AdmissionQueue {
   readonly #now: () => number;
   readonly #running = new Set<Place>();
   readonly #waiting = new Set<Place>();
+  readonly #reading = new Set<Place>();
   /** Requests that were sent away. */
   rejected = 0;
 
@@ -44,12 +45,26 @@ export class AdmissionQueue {
     return this.#waiting.size;
   }
 
-  /** @throws {Refusal} 503 if too many wait already: before a body is read that nobody would look at. */
-  check(): void {
+  /** Requests whose body is on its way. */
+  get reading(): number {
+    this.#sweep();
+    return this.#reading.size;
+  }
+
+  /**
+   * Lets a body in. Disposing of what it gives says that the body is there.
+   *
+   * @throws {Refusal} 503 if too many are on their way, or if too many requests wait already and nobody would look at it.
+   */
+  enterBody(): Disposable {
     this.#sweep();
     const isFull = this.#running.size >= this.#limits.concurrency &&
       this.#waiting.size >= this.#limits.queue;
-    if (isFull) throw this.#refuse();
+    if (isFull || this.#reading.size >= this.#limits.bodies) throw this.#refuse();
+    const now = this.#now();
+    const place = { until: now + 2 * this.#limits.deadlineMs, seenAt: now };
+    this.#reading.add(place);
+    return { [Symbol.dispose]: () => void this.#reading.delete(place) };
   }
 
   /**
@@ -88,7 +103,7 @@ export class AdmissionQueue {
 
   #sweep(): void {
     const now = this.#now();
-    for (const places of [this.#running, this.#waiting]) {
+    for (const places of [this.#running, this.#waiting, this.#reading]) {
       for (const place of places) if (place.until <= now) places.delete(place);
     }
   }

@@ -10,6 +10,7 @@ export type LoadResult = "loaded" | "unchanged" | "failed";
 export interface Gauges {
   running: number;
   waiting: number;
+  reading: number;
   rejected: number;
   index?: { digest: string; backend: string; size: number; ageMs: number };
 }
@@ -46,7 +47,7 @@ export class Metrics {
   }
 
   /** Everything in text. */
-  text({ running, waiting, rejected, index }: Gauges): string {
+  text({ running, waiting, reading, rejected, index }: Gauges): string {
     const lines: string[] = [];
     const family = (name: string, type: string, help: string, values: [string, number][]) => {
       lines.push(`# HELP espalier_${name} ${help}`, `# TYPE espalier_${name} ${type}`);
@@ -66,6 +67,7 @@ export class Metrics {
     );
     family("requests_running", "gauge", "Requests that are worked on.", [["", running]]);
     family("queue_depth", "gauge", "Requests that wait for their turn.", [["", waiting]]);
+    family("bodies_on_their_way", "gauge", "Requests whose body is coming.", [["", reading]]);
     family("rejected_total", "counter", "Requests sent away because too many waited.", [
       ["", rejected],
     ]);

@@ -112,6 +112,13 @@ export function createHandler(options: HandlerOptions): Handler {
   async function answer(route: Route | undefined, context: RequestContext): Promise<Response> {
     const { request, signal } = context;
     try {
+      if (!URL.canParse(request.url)) {
+        throw new Refusal(
+          400,
+          "bad-address",
+          "The address of the request is malformed: look at Host",
+        );
+      }
       if (!route) throw new Refusal(404, "no-such-route", "There is nothing at this path");
       const methods = route.method === "GET" ? "GET, HEAD" : route.method;
       if (cors && isPreflight(request)) return preflight(request, cors, methods);
@@ -131,8 +138,9 @@ export function createHandler(options: HandlerOptions): Handler {
   ): Promise<Response> {
     const start = now();
     const began = performance.now();
-    const { pathname } = new URL(request.url);
-    const name = Object.hasOwn(ROUTES, pathname) ? pathname : "other";
+    // With a malformed Host header there is no address.
+    const pathname = URL.parse(request.url)?.pathname;
+    const name = pathname !== undefined && Object.hasOwn(ROUTES, pathname) ? pathname : "other";
     const trace = new Trace(now);
     // Deno has a word to say about whoever looks at the signal: where there is no work to stop, nobody does.
     const client = ROUTES[name]?.method === "POST" ? request.signal : undefined;

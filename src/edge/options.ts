@@ -30,6 +30,11 @@ export interface Limits {
   filterBytes: number;
   /** Bytes of compiled filters that one decode request may need at once. Default 16 MiB. Beyond: 422. */
   requestFilterBytes: number;
+  /**
+   * Bodies that come at the same time. Default 32. Beyond: 503 with `Retry-After`. Slow clients take up to
+   * bodies × bodyBytes of memory.
+   */
+  bodies: number;
   /** Requests that are worked on at a time. Default 4. */
   concurrency: number;
   /** Requests that wait for one of those. Default 16. Beyond: 503 with `Retry-After`. */
@@ -51,6 +56,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   maskTokens: 1_000_000,
   filterBytes: 2 ** 24,
   requestFilterBytes: 2 ** 24,
+  bodies: 32,
   concurrency: 4,
   queue: 16,
   deadlineMs: 10_000,

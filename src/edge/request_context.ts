@@ -60,12 +60,11 @@ export async function bodyOf<S extends Schema>(
   { settings: { limits }, admission }: Server,
   context: RequestContext,
 ): Promise<OutputOf<S>> {
-  admission.check();
-  context.isReading = true;
-  const bytes = await context.trace.phase(
-    "body",
-    () => readBody(context.request, limits.bodyBytes, context.signal),
-  );
+  const bytes = await context.trace.phase("body", async () => {
+    using _ = admission.enterBody();
+    context.isReading = true;
+    return await readBody(context.request, limits.bodyBytes, context.signal);
+  });
   context.isReading = false;
   const body = await context.trace.phase("parse", () => validated(schema, parseJson(bytes)));
   context.checkTime();

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import type { Model } from "../../mod.ts";
+import type { Handler } from "../../src/edge/mod.ts";
 import {
   BASE,
   catalogue,
@@ -262,3 +263,54 @@ Deno.test("nothing is left on the signal of a request that has been answered", a
   assert(added > 0);
   assert.equal(left.size, 0);
 });
+
+/** A request whose body comes when the controller says so. */
+function piecemeal() {
+  let controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
+    start: (own) => void (controller = own),
+  });
+  const headers = { "content-type": "application/json" };
+  const request = new Request(`${BASE}/v1/decode`, { method: "POST", body: stream, headers });
+  return { request, controller };
+}
+
+Deno.test("only so many bodies are on their way at a time", async () => {
+  await using handler = serve({ index: bytes, limits: { bodies: 3, deadlineMs: 60_000 } });
+  const slow = Array.from({ length: 3 }, () => piecemeal());
+  const answers = slow.map(({ request }) => handler(request));
+  for (const { controller } of slow) controller.enqueue(new TextEncoder().encode("{"));
+  await until(async () => /bodies_on_their_way 3/.test(await metricsOf(handler)));
+  const refused = await handler(post("/v1/decode", body));
+  assert.equal(refused.headers.get("retry-after"), "1");
+  await problem(refused, 503, "too-busy");
+  slow[0].controller.error(new Error("gone"));
+  await problem(await answers[0], 400, "body-broken");
+  await success(await handler(post("/v1/decode", body)));
+  for (const { controller } of slow.slice(1)) {
+    controller.enqueue(new TextEncoder().encode(JSON.stringify(body).slice(1)));
+    controller.close();
+  }
+  await Promise.all(answers.slice(1).map(async (answer) => await success(await answer)));
+  assert.match(await metricsOf(handler), /bodies_on_their_way 0/);
+});
+
+Deno.test("a request without an address is the client's fault, and counted", async () => {
+  await using handler = serve({ index: bytes, openMetrics: true });
+  const server = Deno.serve({ port: 0, hostname: "127.0.0.1", onListen() {} }, handler);
+  try {
+    using connection = await Deno.connect({ hostname: "127.0.0.1", port: server.addr.port });
+    const request = "GET /healthz HTTP/1.1\r\nHost: a<b>c\r\nConnection: close\r\n\r\n";
+    await connection.write(new TextEncoder().encode(request));
+    const answer = await new Response(connection.readable).text();
+    assert.match(answer, /^HTTP\/1\.1 400 /);
+    assert.match(answer, /"code":"bad-address"/);
+    assert.match(await metricsOf(handler), /requests_total\{route="other",status="400"\} 1/);
+  } finally {
+    await server.shutdown();
+  }
+});
+
+async function metricsOf(handler: Handler): Promise<string> {
+  return await (await handler(get("/metrics"))).text();
+}

@@ -55,6 +55,7 @@ export const metricsRoute: Route = {
     const text = metrics.text({
       running: admission.running,
       waiting: admission.waiting,
+      reading: admission.reading,
       rejected: admission.rejected,
       index: current && {
         digest: current.index.digest,
