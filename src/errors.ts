@@ -100,3 +100,35 @@ export function rangeError(message: string, facts: ErrorFacts = {}): RangeError 
 export function typeError(message: string, facts: ErrorFacts = {}): TypeError & ErrorFacts {
   return Object.assign(new TypeError(message), facts);
 }
+
+/**
+ * Makes sure that all options have names that are known: one that is misspelt would be passed over, and a filter with it.
+ *
+ * @param call what was called, for the message.
+ * @param known names of a function's options.
+ * @throws {TypeError} naming the first that is not known, and the known one that is nearest to it.
+ */
+export function checkOptionNames(call: string, options: object, known: readonly string[]): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const nearest = known.reduce((a, b) => distance(name, b) < distance(name, a) ? b : a);
+    throw typeError(
+      `Cannot call ${call}: there is no option "${name}"; the nearest is "${nearest}"`,
+      { expected: nearest, actual: name },
+    );
+  }
+}
+
+/** Letters to insert, remove or replace to make one word of another (Levenshtein); case does not count. */
+function distance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
+  for (let i = 0; i < from.length; i++) {
+    const next = [i + 1];
+    for (let j = 0; j < to.length; j++) {
+      const isSame = from[i].toLowerCase() === to[j].toLowerCase();
+      next.push(Math.min(row[j] + Number(!isSame), row[j + 1] + 1, next[j] + 1));
+    }
+    row = next;
+  }
+  return row[to.length];
+}

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { BuildInputError, rangeError, typeError } from "../errors.ts";
+import { BuildInputError, checkOptionNames, rangeError, typeError } from "../errors.ts";
 import { digestChunks, encodeHeader } from "../storage/safetensors.ts";
 import { ConstraintIndex, indexFrom } from "../index/constraint_index.ts";
 import { filterEntries, type FilterValues, planFilter, writeFilter } from "./filters.ts";
@@ -115,6 +115,7 @@ export async function buildIndex(
       actual: options,
     });
   }
+  checkOptionNames("buildIndex", options, BUILD_OPTIONS);
   const { vocabSize, reportOrdinals, items, tokenizer, wasm, signal } = options;
   if (!Number.isInteger(vocabSize) || vocabSize < 2 || vocabSize > MAX_VOCAB) {
     throw rangeError(
@@ -185,6 +186,18 @@ export async function buildIndex(
   reportOrdinals?.(ordinals);
   return index;
 }
+
+const BUILD_OPTIONS = [
+  "vocabSize",
+  "sorted",
+  "reportOrdinals",
+  "filters",
+  "items",
+  "tokenizer",
+  "wasm",
+  "signal",
+  "onProgress",
+] as const satisfies readonly (keyof BuildOptions)[];
 
 /** Makes sure that filters and items have one value per row. */
 function checkCounts(

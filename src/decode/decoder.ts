@@ -1,5 +1,5 @@
 /** Beam search over a kernel and a model. */
-import { BackendError, EspalierError, typeError } from "../errors.ts";
+import { BackendError, checkOptionNames, EspalierError, typeError } from "../errors.ts";
 import { ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
@@ -28,6 +28,13 @@ export interface DecoderOptions extends DeviceOptions {
    */
   backend?: "auto" | Backend;
 }
+
+const DECODER_OPTIONS = [
+  "backend",
+  "device",
+  "allowSoftwareAdapter",
+  "gpu",
+] as const satisfies readonly (keyof DecoderOptions)[];
 
 /** Searches an index. Any number of searches may overlap. */
 export interface Decoder extends Disposable {
@@ -90,6 +97,7 @@ export async function createDecoder(
   index: ConstraintIndex,
   options: DecoderOptions = {},
 ): Promise<Decoder> {
+  checkOptionNames("createDecoder", options, DECODER_OPTIONS);
   const { backend = "auto" } = options;
   if (!(index instanceof ConstraintIndex)) {
     throw typeError("Cannot make a decoder: expected a ConstraintIndex, opened or built", {

@@ -1,5 +1,5 @@
 /** Masks logits in place, for search loops that are not ours. */
-import { rangeError, typeError } from "../errors.ts";
+import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
 import type { ItemFilter } from "../index/item_filter.ts";
 import { checkEndToken } from "./options.ts";
@@ -11,6 +11,8 @@ export interface MaskOptions {
   /** Token that stays allowed where the prefix is a whole sequence. It occurs in no stored sequence. */
   endToken?: number;
 }
+
+const MASK_OPTIONS = ["filter", "endToken"] as const satisfies readonly (keyof MaskOptions)[];
 
 /** Logits that outlast the filling of their row. It grows with the widest row: masking makes little garbage. */
 let outlasting = new Float32Array(64);
@@ -29,8 +31,10 @@ export function maskLogits(
   index: ConstraintIndex,
   logits: Float32Array,
   prefixes: readonly ArrayLike<number>[],
-  { filter, endToken }: MaskOptions = {},
+  options: MaskOptions = {},
 ): Uint32Array[] {
+  checkOptionNames("maskLogits", options, MASK_OPTIONS);
+  const { filter, endToken } = options;
   if (!(logits instanceof Float32Array)) {
     throw typeError("Cannot mask: the logits are no Float32Array", {
       expected: "Float32Array",

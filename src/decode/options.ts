@@ -1,5 +1,5 @@
 /** Checks what the caller of a search asks for. */
-import { rangeError, typeError } from "../errors.ts";
+import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { LEVEL_RECORD_BYTES, type LevelShape, MAX_VOCAB } from "../index/format/layout.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
@@ -13,12 +13,27 @@ const MAX_LENGTH_PENALTY = 8;
 /** Rows are numbered in 32 bits, and so are the words of beam arrays. */
 const MAX_ROWS = 2 ** 24;
 
+const SEARCH_OPTIONS = [
+  "batchSize",
+  "beamSize",
+  "vocabSize",
+  "tokensPerBeam",
+  "normalize",
+  "endToken",
+  "lengthPenalty",
+  "padToken",
+  "filter",
+  "exclude",
+  "signal",
+] as const satisfies readonly (keyof BeamSearchOptions)[];
+
 /**
  * Options with their defaults, checked.
  *
  * @throws {RangeError} if a number is out of range. @throws {TypeError} if something is of a wrong kind.
  */
 export function searchShape(index: ConstraintIndex, options: BeamSearchOptions): SearchShape {
+  checkOptionNames("beamSearch", options, SEARCH_OPTIONS);
   const {
     batchSize = 1,
     beamSize,

@@ -1,5 +1,5 @@
 /** What a handler is told, with its defaults. */
-import { rangeError, typeError } from "../errors.ts";
+import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import type { OpenOptions } from "../index/constraint_index.ts";
 import type { DecoderOptions } from "../decode/decoder.ts";
 import type { BeamSearchOptions, GpuModel, Model } from "../decode/types.ts";
@@ -159,9 +159,51 @@ export interface Settings extends HandlerOptions {
   onError: (error: unknown, during: string) => void;
 }
 
+const HANDLER_OPTIONS = [
+  "index",
+  "open",
+  "decoder",
+  "model",
+  "search",
+  "limits",
+  "revalidateAfterMs",
+  "memoryBytes",
+  "takeOverMs",
+  "bearerTokens",
+  "openMetrics",
+  "cors",
+  "onError",
+  "log",
+  "now",
+] as const satisfies readonly (keyof HandlerOptions)[];
+
+const SERVED_SEARCH_OPTIONS = [
+  "vocabSize",
+  "padToken",
+  "endToken",
+  "normalize",
+  "lengthPenalty",
+  "tokensPerBeam",
+] as const satisfies readonly (keyof NonNullable<HandlerOptions["search"]>)[];
+
+const SERVED_OPEN_OPTIONS = [
+  "wasm",
+  "verify",
+  "parallel",
+  "fetch",
+  "cache",
+  "retries",
+  "stallTimeoutMs",
+  "timeoutMs",
+  "onProgress",
+] as const satisfies readonly (keyof NonNullable<HandlerOptions["open"]>)[];
+
 /** @throws {TypeError} or {RangeError} if an option makes no sense. */
 export function settingsOf(options: HandlerOptions): Settings {
-  const { index, onError, limits: own = {}, bearerTokens } = options ?? {};
+  const { index, onError, limits: own = {}, bearerTokens, search, open } = options ?? {};
+  checkOptionNames("createHandler", options ?? {}, HANDLER_OPTIONS);
+  if (search) checkOptionNames("createHandler with search", search, SERVED_SEARCH_OPTIONS);
+  if (open) checkOptionNames("createHandler with open", open, SERVED_OPEN_OPTIONS);
   if (index === undefined || index === null) {
     throw typeError("Cannot serve without an index: pass a source, or a function that makes one");
   }
@@ -175,8 +217,8 @@ export function settingsOf(options: HandlerOptions): Settings {
     );
   }
   const limits = { ...DEFAULT_LIMITS };
+  checkOptionNames("createHandler with limits", own, Object.keys(limits));
   for (const [name, value] of Object.entries(own)) {
-    if (!(name in limits)) throw typeError(`There is no limit "${name}"`, { actual: name });
     if (value === undefined) continue;
     const key = name as keyof Limits;
     const least = key === "queue" || key === "filterBytes" ? 0 : 1;

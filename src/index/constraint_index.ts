@@ -1,5 +1,5 @@
 /** The constraint index: a set of allowed token sequences, opened for lookups and searches. */
-import { EspalierError, rangeError } from "../errors.ts";
+import { checkOptionNames, EspalierError, rangeError } from "../errors.ts";
 import { load } from "../storage/load/load.ts";
 import type { TransferOptions } from "../storage/load/options.ts";
 import { streamFile } from "../storage/safetensors.ts";
@@ -40,6 +40,20 @@ export interface OpenOptions extends TransferOptions {
    */
   progressive?: boolean;
 }
+
+const OPEN_OPTIONS = [
+  "wasm",
+  "verify",
+  "progressive",
+  "parallel",
+  "fetch",
+  "cache",
+  "retries",
+  "stallTimeoutMs",
+  "timeoutMs",
+  "signal",
+  "onProgress",
+] as const satisfies readonly (keyof OpenOptions)[];
 
 let construct: (loaded: LoadedIndex, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => LoadedIndex;
@@ -339,6 +353,7 @@ export async function openIn(
   source: IndexSource,
   options: OpenOptions,
 ): Promise<ConstraintIndex> {
+  checkOptionNames("ConstraintIndex.open", options, OPEN_OPTIONS);
   const { wasm, verify, progressive, signal, ...transfer } = options;
   signal?.throwIfAborted();
   const stop = new AbortController();

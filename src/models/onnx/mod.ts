@@ -13,7 +13,13 @@ import type {
   Model,
   ModelInput,
 } from "../../decode/types.ts";
-import { BackendError, EspalierError, rangeError, typeError } from "../../errors.ts";
+import {
+  BackendError,
+  checkOptionNames,
+  EspalierError,
+  rangeError,
+  typeError,
+} from "../../errors.ts";
 import { type CpuMove, cpuReorder } from "./cpu.ts";
 import { closeSessions, openSessions, probe, type Sources } from "./sessions.ts";
 import { probeGpu } from "./gpu.ts";
@@ -80,6 +86,7 @@ export async function createOnnxModel(
   source: OnnxSource,
   options: OnnxOptions = {},
 ): Promise<OnnxModel> {
+  checkOptionNames("createOnnxModel", options, ONNX_OPTIONS);
   const { provider = "auto", device, startToken, padToken = 0, encoder } = options;
   if (provider !== "auto" && provider !== "webgpu" && provider !== "wasm") {
     throw typeError(`Cannot run on ${String(provider)}: expected "auto", "webgpu" or "wasm"`, {
@@ -218,3 +225,14 @@ function asBackendError(error: unknown): unknown {
   const why = `Cannot run the ONNX model on WebGPU: ${messageOf(error)}`;
   return new BackendError("no-session", why, { expected: "webgpu" }, { cause: error });
 }
+
+const ONNX_OPTIONS = [
+  "encoder",
+  "decoderWithPast",
+  "device",
+  "provider",
+  "ort",
+  "startToken",
+  "padToken",
+  "fetch",
+] as const satisfies readonly (keyof OnnxOptions)[];

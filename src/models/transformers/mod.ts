@@ -5,7 +5,7 @@
  * @module
  */
 import { maskLogits } from "../../decode/mask.ts";
-import { EspalierError, ModelOutputError, rangeError } from "../../errors.ts";
+import { checkOptionNames, EspalierError, ModelOutputError, rangeError } from "../../errors.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 
 /** What a processor sees of a transformers.js `Tensor`. */
@@ -77,8 +77,10 @@ export class ConstraintLogitsProcessor {
    * Calls read the index, which stays the caller's.
    *
    * @throws {RangeError} if a prompt length is not an integer of at least 0.
+   * @throws {TypeError} for an option that there is not.
    */
   constructor(index: ConstraintIndex, options: ConstraintLogitsOptions) {
+    checkOptionNames("ConstraintLogitsProcessor", options, ["promptLength", "endToken"]);
     const { promptLength, endToken } = options;
     if (![promptLength].flat().every((length) => Number.isInteger(length) && length >= 0)) {
       throw rangeError(
