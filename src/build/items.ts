@@ -24,15 +24,13 @@ export interface SharedItems {
   readonly count: number;
   /** For each input row, the number of its item among them; NONE if its sequence has one item only. */
   readonly numberOf: Uint32Array;
-  /** For each of them, the ordinal of its sequence. */
-  readonly ordinals: Uint32Array;
 }
 
 /**
  * Sorts ids by ordinal. Memory: 4 bytes a row and 4 a sequence, and 8 a row for integers that are not in a
  * `BigInt64Array` or `BigUint64Array`.
  *
- * @param needsShared whether filters are to know the items of sequences that have several: 4 bytes a row more.
+ * @param needsShared whether filters are to know the items of sequences that have several: 4 bytes a row and 4 an item more.
  * @throws {BuildInputError} naming the row of an id that is none, or of another type than the first.
  * @throws {LimitError} if there are more than 2^30.
  */
@@ -68,24 +66,26 @@ export async function planItems(
   };
 }
 
-/** @param places for each input row, the place of its item among the distinct ones. */
+/**
+ * Numbers the items of sequences that have several.
+ *
+ * @param places for each input row, the place of its item among the distinct ones. Written over.
+ */
 function sharedOf(
   distinct: Uint32Array,
   places: Uint32Array,
   ordinals: Uint32Array,
 ): SharedItems {
   const numbers = new Uint32Array(distinct.length).fill(NONE);
-  const shared: number[] = [];
-  const ordinalAt = (place: number) => ordinals[distinct[place]];
+  let count = 0;
   for (let place = 0; place < distinct.length; place++) {
-    const ordinal = ordinalAt(place);
-    const isShared = place > 0 && ordinalAt(place - 1) === ordinal ||
-      place + 1 < distinct.length && ordinalAt(place + 1) === ordinal;
-    if (isShared) numbers[place] = shared.push(ordinal) - 1;
+    const ordinal = ordinals[distinct[place]];
+    const isShared = place > 0 && ordinals[distinct[place - 1]] === ordinal ||
+      place + 1 < distinct.length && ordinals[distinct[place + 1]] === ordinal;
+    if (isShared) numbers[place] = count++;
   }
-  const numberOf = places;
-  for (let row = 0; row < places.length; row++) numberOf[row] = numbers[places[row]];
-  return { count: shared.length, numberOf, ordinals: Uint32Array.from(shared) };
+  for (let row = 0; row < places.length; row++) places[row] = numbers[places[row]];
+  return { count, numberOf: places };
 }
 
 /** Rows by ordinal, those of one sequence in their order, and where each sequence's rows end: a counting sort. */

@@ -41,7 +41,7 @@ export interface BuildOptions {
    * Filters to keep in the index by name: for each, one value per input row, where 0 and false forbid. An item of a
    * sequence is allowed if one of its rows is, and a sequence if one of its items is. Names have 1 … 200 characters, no control characters; at most 1024 filters.
    * Costs 4 bytes a row and a bit per sequence and filter while building, at most that bit in the index; where items
-   * share sequences, 4 bytes a row more, and a bit for each such item and filter in the index.
+   * share sequences, 8 bytes a row more, and a bit for each such item and filter in the index.
    */
   filters?: Readonly<Record<string, FilterValues>>;
   /**

@@ -76,7 +76,7 @@ function writeItems(
       continue;
     }
     const { first, end, number } = entries;
-    for (const run of allowedRanges(first, end, number, shared!)) runs.push(...run);
+    for (const [from, to] of allowedRanges(first, end, number, shared!)) runs.push(from, to);
   }
   itemStarts[batchSize * beamSize] = runs.length / 2;
   result.items = Uint32Array.from(runs);

@@ -53,7 +53,7 @@ export class FilterCache implements Disposable {
       if (filter === undefined) return undefined;
       checkTime();
       const compiled = this.get(filter, field);
-      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, loaded).byteLength;
+      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, loaded).heldBytes;
       distinct.add(compiled);
       if (bytes <= most) return compiled;
       throw new Refusal(
@@ -70,7 +70,7 @@ export class FilterCache implements Disposable {
     const loaded = loadedIndexOf(this.#index);
     let left = this.#room;
     for (const [key, filter] of [...this.#filters].reverse()) {
-      left -= filterBitsOf(filter, loaded).byteLength;
+      left -= filterBitsOf(filter, loaded).heldBytes;
       if (left >= 0) continue;
       this.#filters.delete(key);
       filter[Symbol.dispose]();

@@ -19,7 +19,10 @@ const ANSWERS = {
         score: v.pipe(v.number(), v.description("Sum of natural log-probabilities")),
         sequence: v.array(count),
         items: v.optional(
-          v.pipe(v.array(v.string()), v.description("Ids of its items, where the index has them")),
+          v.pipe(
+            v.array(v.string()),
+            v.description("Ids of its items that passed the filter, where the index has ids"),
+          ),
         ),
       }))),
       v.description("For each prompt what was found, best first"),

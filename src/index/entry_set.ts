@@ -99,7 +99,8 @@ export class EntrySet {
       const others = other.shared ?? other.#expanded();
       for (let i = 0; i < mine.length; i++) mine[i] = operation(mine[i], others[i]);
     }
-    const [mine, others] = [this.#ordinals, other.ordinals];
+    // Where shared entries decide, the bits of their sequences are set when they are asked for.
+    const [mine, others] = [this.#ordinals, other.#ordinals];
     for (let i = 0; i < mine.length; i++) mine[i] = operation(mine[i], others[i]);
     this.#isSettled = this.#shared === undefined;
     return this;

@@ -109,7 +109,10 @@ export class FilterBits {
   readonly edges: readonly number[];
   /** Per level, the same for its ends; undefined where no sequence ends. */
   readonly ends: readonly (number | undefined)[];
-  /** Shared entries that are allowed, of the allowed sequences; undefined if all of theirs are. Does not change. */
+  /**
+   * Shared entries that are allowed; undefined if all those of the allowed sequences are. Only those of allowed sequences
+   * mean something. Does not change.
+   */
   readonly shared: SharedBits | undefined;
   #users = 1;
   #whenFreed = new Set<() => void>();
@@ -273,6 +276,11 @@ export class FilterBits {
   /** Allowed entries. One pass over the bits. */
   countItems(): number {
     return this.#set().itemCount;
+  }
+
+  /** Bytes that it holds, in the heap and in JavaScript. */
+  get heldBytes(): number {
+    return this.byteLength + (this.shared?.byteLength ?? 0);
   }
 
   /** One user more: its memory stays until that one, too, has released it. */

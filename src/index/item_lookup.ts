@@ -30,7 +30,7 @@ export function itemsAt(
   const ids: (bigint | string)[] = [];
   for (const [from, to] of allowedRanges(first, end, number, shared)) {
     if (ids.length >= most) break;
-    ids.push(...idsOf(loaded, from, Math.min(to, from + most - ids.length)));
+    for (const id of idsOf(loaded, from, Math.min(to, from + most - ids.length))) ids.push(id);
   }
   return ids;
 }

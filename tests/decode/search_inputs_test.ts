@@ -1,7 +1,13 @@
 /** What the search refuses: wrong options, models that misbehave, signals that abort, disposal. */
 
 import assert from "node:assert/strict";
-import { createDecoder, type Decoder, EspalierError, ModelOutputError } from "../../mod.ts";
+import {
+  ConstraintIndex,
+  createDecoder,
+  type Decoder,
+  EspalierError,
+  ModelOutputError,
+} from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import type {
   BeamSearchOptions,
@@ -272,4 +278,24 @@ Deno.test("A decoder disposed while its model runs ends the search", async () =>
     () => decoder.beamSearch(model, OPTIONS),
     (error) => error instanceof EspalierError && error.code === "disposed",
   );
+});
+
+Deno.test("Options that are misspelt are refused, and the nearest one is named", async () => {
+  using index = await buildIndex([[0, 1], [1, 0]], { vocabSize: 2 });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const model: Model = ({ out }) => out.fill(0);
+  // deno-lint-ignore no-explicit-any -- as in JavaScript
+  const any = (options: Record<string, unknown>) => options as any;
+  const logits = () => new Float32Array(2);
+  const calls: [() => unknown, string, string][] = [
+    [() => decoder.beamSearch(model, any({ beamSize: 1, filters: [] })), "filters", "filter"],
+    [() => decoder.beamSearch(model, any({ beamsize: 1 })), "beamsize", "beamSize"],
+    [() => decoder.maskLogits(logits(), [[]], any({ fliter: 1 })), "fliter", "filter"],
+    [() => buildIndex([[0]], any({ vocabSize: 2, filter: {} })), "filter", "filters"],
+    [() => ConstraintIndex.open(index.toBytes(), any({ verfy: true })), "verfy", "verify"],
+    [() => createDecoder(index, any({ backed: "wasm" })), "backed", "backend"],
+  ];
+  for (const [call, actual, expected] of calls) {
+    await assert.rejects(async () => void await call(), { name: "TypeError", actual, expected });
+  }
 });

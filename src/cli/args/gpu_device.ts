@@ -26,6 +26,9 @@ export async function findDevice(choice: BackendChoice): Promise<Device> {
     return { device: await requestDevice(adapter, ["shader-f16"]), reason };
   } catch (error) {
     if (choice === "webgpu" || !(error instanceof BackendError)) throw error;
-    return { reason: error.message };
+    // The library has an option for it; here it is a flag.
+    const isSoftware = error.code === "software-adapter";
+    const advice = `the adapter (${error.actual}) is only software; --backend webgpu takes it`;
+    return { reason: isSoftware ? advice : error.message };
   }
 }

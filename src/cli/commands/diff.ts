@@ -49,7 +49,7 @@ JSON
   change ("items"), sequence, text, removed, added (item ids)
   summary: same, old, new (where they are), common, removed, added, itemsChanged (null unless both have item ids),
   filters: removed, added (names), changed (each with name, and how many sequences are
-         removed, added, or allowed as before with other items: itemsChanged)
+         removed, added, or have an item that is no longer allowed, or only now: itemsChanged)
 
 Exit codes: 0 same, 1 different, 2 not an index, or it cannot be read, or wrong usage, 130 interrupted
 `;
@@ -158,7 +158,9 @@ function summaryText(
     ...filters.removed.map((name) => ["filter", `${name}: only in the old index`] as const),
     ...filters.added.map((name) => ["filter", `${name}: only in the new index`] as const),
     ...filters.changed.map(({ name, removed, added, itemsChanged }) => {
-      const items = itemsChanged > 0 ? `, ${grouped(itemsChanged)} with other allowed items` : "";
+      const items = itemsChanged > 0
+        ? `, ${grouped(itemsChanged)} in which an item is no longer allowed, or only now`
+        : "";
       return ["filter", `${name}: ${plusMinus(removed, added)} sequences allowed${items}`] as const;
     }),
     ...(old === now ? [] : [

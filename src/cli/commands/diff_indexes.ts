@@ -44,7 +44,8 @@ export interface Listener {
 }
 
 /**
- * Compares indexes. Memory beside them: a bit for each sequence and filter. Some 100 ns per sequence; where both have
+ * Compares indexes. Memory beside them: a bit for each sequence and filter, and one for each item that shares its
+ * sequence. Some 100 ns per sequence; where both have
  * item ids, and for each difference that is told, about a microsecond.
  */
 export async function compareIndexes(
@@ -131,10 +132,12 @@ function changesItems(
   now: SequenceCursor,
 ): boolean {
   if (!filter.before.shared && !filter.after.shared) return false;
-  const [had, has]: Items[] = [before.itemsAt(old.ordinal), after.itemsAt(now.ordinal)];
-  const was = allowedItems(before, filter.before, old.ordinal)!;
-  const is = allowedItems(after, filter.after, now.ordinal)!;
-  return had.some((item) => has.includes(item) && was.includes(item) !== is.includes(item));
+  const has = new Set<unknown>(after.itemsAt(now.ordinal));
+  const was = new Set<unknown>(allowedItems(before, filter.before, old.ordinal));
+  const is = new Set<unknown>(allowedItems(after, filter.after, now.ordinal));
+  return before.itemsAt(old.ordinal).some((item: unknown) =>
+    has.has(item) && was.has(item) !== is.has(item)
+  );
 }
 
 /** The sequence at hand, with its items. */
@@ -160,7 +163,8 @@ function compare(a: SequenceCursor, b: SequenceCursor): number {
 
 /** What one has and the other lacks; undefined if they have the same, in whatever order. */
 function compareItems(before: Items, after: Items): { removed: Items; added: Items } | undefined {
-  const removed = before.filter((item) => !after.includes(item));
-  const added = after.filter((item) => !before.includes(item));
+  const [had, has] = [new Set<unknown>(before), new Set<unknown>(after)];
+  const removed = before.filter((item) => !has.has(item));
+  const added = after.filter((item) => !had.has(item));
   return removed.length + added.length > 0 ? { removed, added } : undefined;
 }

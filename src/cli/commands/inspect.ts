@@ -40,9 +40,9 @@ A level holds all allowed prefixes of one length. Its columns:
   bytes     in the file
 
 Named filters, where there are any: how many sequences each allows, what share of all that is, and whether a bit
-for each sequence is stored, or a list of those that are allowed, or of those that are not. By item: whether it says
-which of several items of a sequence are allowed; filters that do not allow all items of their sequences (build the
-index again). Item ids: one or more for each sequence, integers of so many bits or strings.
+for each sequence is stored, or a list of those that are allowed, or of those that are not. By item says whether the
+filter knows the single items of a sequence. If it does not, it allows all items of its sequences: then build the
+index again. Item ids: one or more for each sequence, integers of so many bits or strings.
 
 The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
 number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over

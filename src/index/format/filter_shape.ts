@@ -18,7 +18,7 @@ export interface FilterShape {
   encoding: "bits" | "sparse";
   /** Whether the list holds what is not allowed. */
   inverted?: true;
-  /** Shared entries that it allows; absent if it allows all those of its sequences. */
+  /** Shared entries that it allows; absent where it does not say, and so allows all those of its sequences. */
   entries?: number;
 }
 
