@@ -24,7 +24,7 @@ import {
   ITEM_KINDS,
   itemsOf,
   largeAttached,
-} from "../support/attached.ts";
+} from "../support/filters_and_items.ts";
 import { damage, signed, streamOf, takeApart } from "../support/corrupt.ts";
 import { runs } from "../support/long.ts";
 import { Random } from "../support/models.ts";

@@ -12,7 +12,7 @@ import { buildIndex, type FilterValues } from "../../src/build/mod.ts";
 import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { planSections } from "../../src/index/format/layout.ts";
 import { namedFilterBits } from "../../src/index/named_filters.ts";
-import { allowedOf, assertFilter, fuzz, ITEM_KINDS } from "../support/attached.ts";
+import { allowedOf, assertFilter, fuzz, ITEM_KINDS } from "../support/filters_and_items.ts";
 import { damage, signed, takeApart } from "../support/corrupt.ts";
 import { runs } from "../support/long.ts";
 import { Random } from "../support/models.ts";

@@ -4,10 +4,10 @@ import { BuildInputError } from "../../errors.ts";
 import { buildIndex, type FilterValues, type ItemIds } from "../../build/mod.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { readFilter, readItems } from "../tables/value_files.ts";
-import { Attached } from "../tables/value_columns.ts";
+import { ValueColumns } from "../tables/value_columns.ts";
 import { BUILD_HELP, type BuildArguments, parseBuild } from "./build_arguments.ts";
 import { entropyBits } from "../../index/entropy.ts";
-import { type GatheredRows, gatherRows } from "../tables/collect_rows.ts";
+import { type CollectedRows, collectRows } from "../tables/collect_rows.ts";
 import { aboutFile } from "../errors.ts";
 import { saveIndex } from "../args/index_file.ts";
 import { encodeNpy } from "../numpy/write.ts";
@@ -44,7 +44,7 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
   const strings = options.text && await openText(options.text, hasItems);
   const spelling = strings?.spelling;
   const isList = strings && options.columns.strings === undefined;
-  const files = await readAttached(options, io, progress, strings);
+  const files = await readValueFiles(options, io, progress, strings);
   const sources: RowSource[] = [];
   for (const input of options.inputs) {
     sources.push(
@@ -59,16 +59,18 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
     ? undefined
     : await WholeFile.create(options.ordinals);
   const hasColumns = item !== undefined || filterColumns.size > 0;
-  const attached = hasColumns ? new Attached(item !== undefined, filterColumns.keys()) : undefined;
+  const values = hasColumns
+    ? new ValueColumns(item !== undefined, filterColumns.keys())
+    : undefined;
   const keptStrings = spelling?.items;
   const hasFiles = files.items !== undefined || files.filters.length > 0;
-  await using input = await gatherRows(
+  await using input = await collectRows(
     sources,
     {
       vocab: spelling?.tokenizer.vocabSize ?? options.vocab,
       isSorted: options.isSorted,
       isNumbered: hasColumns || hasFiles || keptStrings !== undefined || ordinalsOut !== undefined,
-      attached,
+      values,
       otherBytes: () => files.bytes + STRING_BYTES * (keptStrings?.length ?? 0),
       memory: options.memory,
       temp: options.temp,
@@ -83,9 +85,9 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
     vocabSize: input.vocabSize,
     sorted: input.isSorted,
     reportOrdinals: ordinalsOut && ((reported) => ordinals = reported),
-    items: attached?.items() ?? keptStrings ?? files.items,
+    items: values?.items() ?? keptStrings ?? files.items,
     tokenizer: spelling?.tokenizer,
-    filters: Object.fromEntries([...files.filters, ...(attached?.filters() ?? [])]),
+    filters: Object.fromEntries([...files.filters, ...(values?.filters() ?? [])]),
     signal: io.signal,
     onProgress: (done, total) => {
       if (total) progress.show("building", done, total, { rows: done });
@@ -94,7 +96,7 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
       }
     },
   }).catch((error) => {
-    const file = attachedFile(error, options);
+    const file = valueFileOf(error, options);
     throw file === undefined ? input.about(error) : aboutFile(error, file);
   });
   await saveIndex(index, out, io, progress);
@@ -113,7 +115,7 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
   return 0;
 }
 
-async function readAttached(
+async function readValueFiles(
   options: BuildArguments,
   io: Io,
   progress: ProgressLine,
@@ -136,7 +138,7 @@ function bytesOf(values: ItemIds | FilterValues, each: number): number {
 }
 
 /** The file of filters or ids that an error of the builder is about. */
-function attachedFile(error: unknown, { items, filters }: BuildArguments): string | undefined {
+function valueFileOf(error: unknown, { items, filters }: BuildArguments): string | undefined {
   if (!(error instanceof BuildInputError)) return undefined;
   if (error.filter !== undefined) return filters.get(error.filter);
   return error.code === "items-length" || error.code === "bad-item" ? items : undefined;
@@ -146,7 +148,7 @@ function report(
   { inputs, out, vocab, ordinals, json }: BuildArguments,
   io: Io,
   index: ConstraintIndex,
-  input: Pick<GatheredRows, "count" | "temporaryBytes">,
+  input: Pick<CollectedRows, "count" | "temporaryBytes">,
   milliseconds: number,
 ): void {
   const { size, vocabSize, maxLength, byteLength, digest, levels, items, filterNames } = index;

@@ -21,7 +21,7 @@ export async function createLocked(path: string): Promise<Deno.FsFile> {
 }
 
 /** Removes the abandoned files of a folder whose names a pattern fits. */
-export async function removeAbandonedFiles(folder: string, names: RegExp): Promise<void> {
+export async function removeStaleFiles(folder: string, names: RegExp): Promise<void> {
   for (const name of await namesIn(folder, names)) await removeAbandoned(join(folder, name));
 }
 

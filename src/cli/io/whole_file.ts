@@ -1,7 +1,7 @@
 /** Files that appear whole or not at all. */
 import { basename, dirname, join } from "node:path";
 import { StorageError } from "../../errors.ts";
-import { createLocked, removeAbandonedFiles } from "./stale_files.ts";
+import { createLocked, removeStaleFiles } from "./stale_files.ts";
 
 /**
  * A file under construction: it stands beside its place as `.NAME.espalier-<random>.tmp` until it is published.
@@ -43,7 +43,7 @@ export class WholeFile implements AsyncDisposable {
     }
     const [folder, name] = [dirname(path), `.${basename(path)}.espalier-`];
     const escaped = name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
-    await removeAbandonedFiles(folder, new RegExp(`^${escaped}[0-9a-f]{8}\\.tmp$`));
+    await removeStaleFiles(folder, new RegExp(`^${escaped}[0-9a-f]{8}\\.tmp$`));
     const temporary = join(folder, `${name}${crypto.randomUUID().slice(0, 8)}.tmp`);
     try {
       return new WholeFile(path, temporary, await createLocked(temporary));

@@ -2,7 +2,7 @@
 import { BuildInputError, EspalierError } from "../../errors.ts";
 import type { RowBatch, SequenceMatrix } from "../../build/mod.ts";
 import { MAX_VOCAB } from "../../index/format/layout.ts";
-import type { Attached } from "./value_columns.ts";
+import type { ValueColumns } from "./value_columns.ts";
 import { UsageError } from "../errors.ts";
 import { matrixOf, memoryFor, memoryForSorted, RowStatistics } from "./memory_estimate.ts";
 import type { Io } from "../io/terminal.ts";
@@ -21,7 +21,7 @@ export interface GatherOptions {
   /** Whether ordinals, ids or filters are wanted. */
   readonly isNumbered: boolean;
   /** Takes ids and filters that are columns. */
-  readonly attached: Attached | undefined;
+  readonly values: ValueColumns | undefined;
   /** Bytes held beside the rows so far, but for what `attached` holds. */
   otherBytes(): number;
   /** Bytes beyond which rows are sorted on disk. */
@@ -33,7 +33,7 @@ export interface GatherOptions {
 }
 
 /** Rows for the builder. */
-export interface GatheredRows extends AsyncDisposable {
+export interface CollectedRows extends AsyncDisposable {
   readonly rows: SequenceMatrix | AsyncIterable<RowBatch>;
   readonly vocabSize: number;
   readonly isSorted: boolean;
@@ -58,12 +58,12 @@ const SAMPLE_BYTES = 2 ** 22;
  * @throws {StorageError} if a file cannot be read, or there is no room for temporary ones.
  * @throws {LimitError} if rows have to be sorted on disk and cannot.
  */
-export async function gatherRows(
+export async function collectRows(
   sources: readonly RowSource[],
   options: GatherOptions,
   io: Io,
   progress: ProgressLine,
-): Promise<GatheredRows> {
+): Promise<CollectedRows> {
   const reader = new Reader(sources, options, progress);
   const result = {
     count: () => reader.statistics.rows,
@@ -71,7 +71,7 @@ export async function gatherRows(
     temporaryBytes: (): number | undefined => undefined,
     [Symbol.asyncDispose]: async () => {},
   };
-  if (!options.attached && (options.isSorted || reader.surelyFits())) {
+  if (!options.values && (options.isSorted || reader.surelyFits())) {
     const vocabSize = options.vocab ?? await reader.findVocab();
     const rows = reader.read("reading", false);
     return { ...result, rows, vocabSize, isSorted: options.isSorted };
@@ -193,7 +193,7 @@ class Reader {
 
   /** Bytes held beside the rows. */
   get otherBytes(): number {
-    return this.#options.otherBytes() + (this.#options.attached?.byteLength ?? 0);
+    return this.#options.otherBytes() + (this.#options.values?.byteLength ?? 0);
   }
 
   /** The vocabulary given, or the smallest for what has been read. */
@@ -203,12 +203,12 @@ class Reader {
 
   /** @param isHeld whether the rows are kept until all are there, with ids and filters. */
   async *read(stage: string, isHeld: boolean): AsyncGenerator<RowBatch, void, void> {
-    const attached = isHeld ? this.#options.attached : undefined;
+    const values = isHeld ? this.#options.values : undefined;
     let before = 0;
     for (const source of this.#sources) {
       const first = this.statistics.rows;
       this.#firsts.push(first);
-      for await (const piece of source.read(attached)) {
+      for await (const piece of source.read(values)) {
         const row = this.statistics.rows - first;
         const largest = checkPiece(piece, source.name, row, this.#options.vocab);
         if (!isHeld) this.#lines = [];

@@ -29,12 +29,12 @@ export function openCsvRows(file: TableFile, delimiter: "," | "\t"): RowSource {
   return {
     name,
     byteLength,
-    read(attached) {
+    read(values) {
       let plan: ColumnPlan;
       const parts = readParts(file, delimiter, (names) => {
         return plan = planColumns(file.columns, names, name);
       });
-      return rowsOf(parts, () => plan, file, attached);
+      return rowsOf(parts, () => plan, file, values);
     },
   };
 }

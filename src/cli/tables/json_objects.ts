@@ -23,10 +23,10 @@ export function openJsonRows(file: TableFile): RowSource {
   return {
     name,
     byteLength,
-    read(attached) {
+    read(values) {
       let plan: ColumnPlan;
       const parts = readObjects(file, (names) => plan = planColumns(columns, names, name));
-      return rowsOf(parts, () => plan, file, attached);
+      return rowsOf(parts, () => plan, file, values);
     },
   };
 }

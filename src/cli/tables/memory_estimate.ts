@@ -39,7 +39,7 @@ export interface RowsToSort {
 /** Bytes of the process while it builds from rows that it sorts itself, about. */
 export function memoryFor(
   { rows, tokens, vocabSize, isFixed, isNumbered }: RowsToSort,
-  attachedBytes: number,
+  valueBytes: number,
 ): number {
   const bits = 32 - Math.clz32(vocabSize);
   const index = tokens * bits / 8 + 2 * rows;
@@ -47,16 +47,16 @@ export function memoryFor(
   // A fixed row has one record, a ragged one a key and a record that points to it.
   const records = index + (isFixed ? 4 : 24) * rows + (isNumbered ? 8 * rows : 0);
   const input = isFixed ? data : 0;
-  return BASE_BYTES + attachedBytes + Math.max(2 * data, input + records + index);
+  return BASE_BYTES + valueBytes + Math.max(2 * data, input + records + index);
 }
 
 /** Bytes of the process while it builds from sorted rows that come one by one, about. */
 export function memoryForSorted(
   { tokens, rows, vocabSize, isNumbered }: RowsToSort,
-  attachedBytes: number,
+  valueBytes: number,
 ): number {
   const coded = tokens * (32 - Math.clz32(vocabSize)) / 8 + 2 * rows;
-  return BASE_BYTES + attachedBytes + coded + (isNumbered ? 4 * rows : 0);
+  return BASE_BYTES + valueBytes + coded + (isNumbered ? 4 * rows : 0);
 }
 
 /** Makes a matrix of batches of rows that are equally long. Takes them out of the array as it goes. */

@@ -43,9 +43,9 @@ export async function openParquetRows(file: TableFile): Promise<RowSource> {
     tokens: spelling ? undefined : values,
     mostTokens: plan.kind === "levels" ? plan.tokens.length : undefined,
     byteLength,
-    read: (attached) => {
+    read: (values) => {
       const parts = readParts(parquet, name, byteLength, metadata, plan.names, signal);
-      return rowsOf(parts, () => plan, file, attached);
+      return rowsOf(parts, () => plan, file, values);
     },
   };
 }

@@ -3,7 +3,7 @@
 import { MAX_LENGTH, MAX_VOCAB } from "../../index/format/layout.ts";
 import { checkRows } from "../../build/check_rows.ts";
 import type { RowBatch } from "../../build/row_cursor.ts";
-import type { Attached } from "./value_columns.ts";
+import type { ValueColumns } from "./value_columns.ts";
 import { badRow, badToken, type RowPlace } from "./row_errors.ts";
 
 /** Rows that are read together, and what stands beside them. */
@@ -36,9 +36,9 @@ export interface RowSource {
   /**
    * Reads all rows in order. Tokens are integers, of which the caller checks the range.
    *
-   * @param attached takes ids and filters of the same rows.
+   * @param values takes ids and filters of the same rows.
    */
-  read(attached?: Attached): AsyncIterable<Piece>;
+  read(values?: ValueColumns): AsyncIterable<Piece>;
 }
 
 /** Collects rows of any length into batches. */

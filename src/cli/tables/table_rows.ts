@@ -1,6 +1,6 @@
 /** From columns of a table to rows of tokens, ids and filters. */
 import { BuildInputError } from "../../errors.ts";
-import type { Attached } from "./value_columns.ts";
+import type { ValueColumns } from "./value_columns.ts";
 import { badCell, cellName, type CellPlace } from "./row_errors.ts";
 import { type ColumnFlags, type ColumnPlan, patternOf } from "./columns.ts";
 import type { FileFacts } from "../io/files.ts";
@@ -42,7 +42,7 @@ export async function* rowsOf(
   parts: AsyncIterable<Part>,
   plan: () => ColumnPlan,
   { name: file, columns: flags, spelling }: TableFile,
-  attached: Attached | undefined,
+  values: ValueColumns | undefined,
 ): AsyncGenerator<Piece, void, void> {
   const writer = new BatchWriter();
   let first = 0;
@@ -67,10 +67,10 @@ export async function* rowsOf(
         }
         for (let row = before; row < writer.count; row++) {
           lines?.push(part.lines![i]);
-          if (!attached) continue;
-          if (item !== undefined) attached.addItem(part.columns[item][i], place(item));
+          if (!values) continue;
+          if (item !== undefined) values.addItem(part.columns[item][i], place(item));
           for (const [filter, column] of filters) {
-            attached.addFlag(filter, part.columns[column][i], place(column));
+            values.addFlag(filter, part.columns[column][i], place(column));
           }
         }
       }

@@ -4,7 +4,7 @@ import type { FilterValues, ItemIds } from "../../build/mod.ts";
 import { badCell, type CellPlace } from "./row_errors.ts";
 
 /** Takes ids and filters of rows as they come. */
-export class Attached {
+export class ValueColumns {
   #items: ItemColumn | undefined;
   #filters: Map<string, FilterColumn>;
 
