@@ -44,7 +44,7 @@ export async function planItems(
   const ids = await readIds(items, progress);
   const { rows, ends } = await sortByOrdinal(ordinals, size, progress);
   const isEachAlone = rows.length === size;
-  // Rows whose item stands for theirs; only filters ask for it.
+  // For each row, where its item is among the distinct ones. Only filters need it.
   const places = needsShared && !isEachAlone ? new Uint32Array(rows.length) : undefined;
   const distinct = isEachAlone ? rows : await withoutRepeats(rows, ends, ids, progress, places);
   if (distinct.length > MAX_ITEMS) {

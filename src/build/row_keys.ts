@@ -1,6 +1,6 @@
 /**
- * Rows as bit strings that sort as the rows do. Token t is code t + 1 and code 0 ends a row; codes stand from the top
- * bit of the first word down. So prefixes come before what continues them.
+ * Rows as bit strings that sort as the rows do. Token t is code t + 1, and code 0 ends a row. Codes fill the words from
+ * the top bit of the first word down. So a prefix comes before the rows that continue it.
  */
 
 /** Bits of a code. */
@@ -9,11 +9,11 @@ export function codeBits(vocabSize: number): number {
 }
 
 /**
- * Writes the codes of the row data[start, end) into words from `at` on. Bits behind the last code are zero up to the end
- * of its word.
+ * Writes the codes of the row data[start, end) into words, from place `at`. The bits after the last code are zero up to
+ * the end of its word.
  *
  * @param bits of a code.
- * @returns the place behind the last word written.
+ * @returns the place after the last word written.
  */
 export function packRow(
   data: ArrayLike<number>,

@@ -1,6 +1,6 @@
 /**
  * Named filters in the index: sets of ordinals, each stored as the smaller of a bit per ordinal and the list of those
- * ordinals that are in, or out, of it (layout: layout.ts).
+ * ordinals that are in, or out, of it; and a bit for each shared entry, where items share sequences (format/layout.ts).
  */
 import { EspalierError } from "../errors.ts";
 
@@ -20,12 +20,12 @@ import { listShape } from "./format/filter_shape.ts";
  * @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`.
  */
 export function namedFilterSet(loaded: LoadedIndex, name: string): EntrySet {
-  const ordinals = namedFilterBits(loaded, name);
-  const number = loaded.shape.filters!.findIndex((filter) => filter.name === name);
-  const isByEntry = loaded.shape.filters![number].entries !== undefined;
-  const shared = isByEntry ? sectionView(loaded, `filter${number}.entries`) : undefined;
+  const number = numberOf(loaded, name);
+  const ordinals = filterBitsAt(loaded, number);
+  if (loaded.shape.filters![number].entries === undefined) return new EntrySet(loaded, ordinals);
   const words = Math.ceil(Entries.of(loaded).sharedCount / 32);
-  return new EntrySet(loaded, ordinals, shared?.slice(0, words));
+  const shared = sectionView(loaded, `filter${number}.entries`).slice(0, words);
+  return new EntrySet(loaded, ordinals, shared);
 }
 
 /** Whether each named filter says which of several items of a sequence it allows. */
@@ -41,6 +41,11 @@ export function filtersByItem({ filters = [], items, size }: IndexShape): Map<st
  * @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`.
  */
 export function namedFilterBits(loaded: LoadedIndex, name: string): Uint8Array<ArrayBuffer> {
+  return filterBitsAt(loaded, numberOf(loaded, name));
+}
+
+/** @throws {EspalierError} with code `"unknown-filter"`, or `"not-loaded"`. */
+function numberOf(loaded: LoadedIndex, name: string): number {
   const { filters = [] } = loaded.shape;
   const number = filters.findIndex((filter) => filter.name === name);
   if (number < 0) {
@@ -55,10 +60,10 @@ export function namedFilterBits(loaded: LoadedIndex, name: string): Uint8Array<A
     );
   }
   loaded.loading.requireAll("named filters");
-  return filterBitsAt(loaded, number);
+  return number;
 }
 
-/** The same of the filter with a number, which need not be loaded for anyone but verification. */
+/** The bits of the filter with a number. Does not ask whether it is loaded, so that verification can read it before. */
 export function filterBitsAt(loaded: LoadedIndex, number: number): Uint8Array<ArrayBuffer> {
   const { filters, size } = loaded.shape;
   const filter = filters![number];

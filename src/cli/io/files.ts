@@ -1,4 +1,4 @@
-/** What the subcommands are given: flags, files, addresses; and errors that say which file they are about. */
+/** Files that commands read: found by pattern, opened, told apart by their first bytes. */
 
 import { StorageError } from "../../errors.ts";
 

@@ -1,4 +1,4 @@
-/** What the subcommands write: text, a progress line, and files that appear whole or not at all. */
+/** Where commands read and write: standard input, output and error. */
 
 /** Where a subcommand reads and writes, so that it runs in tests as in a terminal. */
 export interface Io {

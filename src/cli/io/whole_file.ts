@@ -39,7 +39,7 @@ export class WholeFile implements AsyncDisposable {
     // Renaming onto a device would replace it, onto a folder would fail after all the work.
     const present = await Deno.stat(path).catch(() => undefined);
     if (present && !present.isFile) {
-      throw cannotWrite(path, "something that is no file stands there; choose another name");
+      throw cannotWrite(path, "something other than a file is there; choose another name");
     }
     const [folder, name] = [dirname(path), `.${basename(path)}.espalier-`];
     const escaped = name.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");

@@ -1,5 +1,5 @@
 /**
- * NumPy's array files: reads matrices of integers, writes vectors of u32.
+ * Reads NumPy's array files that hold matrices of integers.
  *
  * Source of the format: NumPy Enhancement Proposal 1, versions 1 to 3.
  */

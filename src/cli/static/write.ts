@@ -1,4 +1,4 @@
-/** An index as the arrays of the published implementation (layout: static_layout.ts). */
+/** An index as the arrays of the published implementation (layout: layout.ts). */
 import { EspalierError, LimitError } from "../../errors.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { edgeBatches } from "../../index/edge_reader.ts";

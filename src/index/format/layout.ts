@@ -31,8 +31,8 @@
  * Named filters (named_filters.ts), by number because names are free text:
  * - `filterN.bits`: a bit per ordinal, 1 = allowed.
  * - `filterN.low`, `filterN.high`: the ordinals that are allowed (that are not, where `inverted`), Elias–Fano.
- * - `filterN.entries`: a bit per item of the sequences that have several, in order, 1 = allowed. Version 2: a file in
- *   which filters have it requires it, because a reader that passed it over would show what is forbidden.
+ * - `filterN.entries`: a bit per item of the sequences that have several, in order, 1 = allowed. Such a file is version 2
+ *   and lists "filter entries" under `requires`: a reader that ignored them would show forbidden items.
  *
  * Item ids (items.ts), one or more per sequence, sorted by ordinal:
  * - `items.starts`: a bit per item, 1 = first of its sequence; only where a sequence has several.
