@@ -118,7 +118,7 @@ export async function createDecoder(
       return new SearchDecoder(index, backend, "the device that was passed", gpu);
     }
     const { adapter, reason } = await findAdapter(options);
-    checkFit(loaded, adapter);
+    await checkFit(loaded, adapter);
     // Under "auto" models on the CPU go to WASM, and others bring their device: none of our own is needed.
     if (backend === "auto") return new SearchDecoder(index, backend, reason);
     const gpu = await openGpu(loaded, await requestDevice(adapter), true);

@@ -1,7 +1,7 @@
 /** Which GPU to search on, if any, and why. */
 import { BackendError, EspalierError } from "../errors.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
-import { misfit, WebGpuKernel } from "../kernels/webgpu/kernel.ts";
+import type { WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 
 /** What the caller says about the GPU. */
 export interface DeviceOptions {
@@ -27,6 +27,9 @@ export interface OpenedGpu extends Disposable {
    */
   hasFailed(error: unknown): Promise<boolean>;
 }
+
+/** Read where a GPU is: elsewhere its shaders would only cost time at a cold start. */
+const webGpuKernel = () => import("../kernels/webgpu/kernel.ts");
 
 /** How long the news of a lost device may take to arrive behind the error that it causes. */
 const NEWS_MS = 100;
@@ -54,6 +57,7 @@ export async function openGpu(
   });
   let kernel: WebGpuKernel;
   try {
+    const { WebGpuKernel } = await webGpuKernel();
     kernel = await WebGpuKernel.create(loaded, device);
     if (isLost) {
       kernel[Symbol.dispose]();
@@ -126,7 +130,8 @@ export async function findAdapter(
 }
 
 /** @throws {BackendError} if an index does not fit an adapter. */
-export function checkFit(loaded: LoadedIndex, adapter: GPUAdapter): void {
+export async function checkFit(loaded: LoadedIndex, adapter: GPUAdapter): Promise<void> {
+  const { misfit } = await webGpuKernel();
   const why = misfit(loaded, adapter.limits);
   if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
 }

@@ -1,7 +1,5 @@
 /** Reordering per-beam rows on the GPU, for models that keep caches. */
 import { BackendError, rangeError } from "../../errors.ts";
-import { compileOnce, dispatch, freeBuffer, gridOf, makeBuffer } from "./device.ts";
-import { REORDER_KERNEL } from "./shaders/reorder.ts";
 
 /** Threads of a workgroup. */
 const THREADS = 256;
@@ -42,6 +40,8 @@ export async function reorderRows(
       { expected: target.size, actual: rows * rowBytes },
     );
   }
+  const [{ compileOnce, dispatch, freeBuffer, gridOf, makeBuffer }, { REORDER_KERNEL }] =
+    await Promise.all([import("./device.ts"), import("./shaders/reorder.ts")]);
   const reorder = await compileOnce(device, REORDER_KERNEL);
   const { COPY_DST, UNIFORM } = GPUBufferUsage;
   const grid = gridOf(Math.ceil(rows * words / THREADS));
