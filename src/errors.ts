@@ -35,6 +35,36 @@ export interface ErrorFacts {
   retryAfterMs?: number;
 }
 
+/**
+ * Text from a file or a header, as messages and terminals may show it: control characters, line separators and marks
+ * that turn the direction of writing are escaped.
+ *
+ * @param kept one that stays as it is.
+ */
+export function printable(text: string, kept = ""): string {
+  return text.replace(
+    /[\p{Cc}\u2028-\u202e\u2066-\u2069]/gu,
+    (c) => c === kept ? c : `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** Longest text of a fact, and of a message. */
+const MAX_FACT = 256;
+const MAX_MESSAGE = 2000;
+
+const cut = (text: string, most: number) =>
+  text.length > most ? `${text.slice(0, most - 1)}…` : text;
+
+/** What messages say, short and without control characters. */
+const line = (message: string) => printable(cut(message, MAX_MESSAGE));
+
+/** A value from a file as a fact of an error: a short text or another primitive, never what is nested. */
+export function shortFact(value: unknown, most = 100): unknown {
+  if (typeof value === "string" || typeof value === "bigint") return cut(`${value}`, most);
+  if (typeof value !== "object" || value === null) return value;
+  return Array.isArray(value) ? `an array of ${value.length}` : "an object";
+}
+
 /** The facts of an error are properties of it. */
 export interface EspalierError extends Readonly<ErrorFacts> {}
 
@@ -43,11 +73,17 @@ export class EspalierError extends Error {
   /** Stable word to switch on, e.g. `"token-out-of-range"`. */
   readonly code: string;
 
-  /** A code, a sentence that says what to do, and the facts. */
+  /** A code, a sentence that says what to do, and the facts: what is nested or long in them is shortened. */
   constructor(code: string, message: string, facts: ErrorFacts = {}, options?: ErrorOptions) {
-    super(message, options);
+    super(line(message), options);
     this.code = code;
-    Object.assign(this, facts);
+    const shown = (fact: unknown) => shortFact(fact, MAX_FACT);
+    for (const [name, fact] of Object.entries(facts)) {
+      // Places are whole, to be found again.
+      const isPlace = name === "url" || name === "file";
+      const short = Array.isArray(fact) ? fact.map(shown) : shown(fact);
+      Reflect.set(this, name, isPlace ? fact : short);
+    }
   }
 }
 
@@ -93,12 +129,12 @@ for (const [name, { prototype }] of Object.entries(CLASSES)) {
 
 /** Makes a `RangeError` that carries its facts like an {@linkcode EspalierError}. */
 export function rangeError(message: string, facts: ErrorFacts = {}): RangeError & ErrorFacts {
-  return Object.assign(new RangeError(message), facts);
+  return Object.assign(new RangeError(line(message)), facts);
 }
 
 /** Makes a `TypeError` that carries its facts like an {@linkcode EspalierError}. */
 export function typeError(message: string, facts: ErrorFacts = {}): TypeError & ErrorFacts {
-  return Object.assign(new TypeError(message), facts);
+  return Object.assign(new TypeError(line(message)), facts);
 }
 
 /**

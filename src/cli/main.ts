@@ -24,6 +24,7 @@ import { query } from "./commands/query.ts";
 import { environment } from "./args/s3_flags.ts";
 import { serve } from "./commands/serve.ts";
 import { verify } from "./commands/verify.ts";
+import { printable } from "../errors.ts";
 import { VERSION } from "../version.gen.ts";
 
 export type { Io };
@@ -89,16 +90,18 @@ class Interrupted extends Error {
  * Runs a command.
  *
  * @param args without the names of runtime and script.
- * @param io defaults to the process's own.
+ * @param given where it reads and writes; defaults to the process's own.
  * @returns the exit code: 0 ok, 1 the input or a file is bad, 2 wrong usage, 130 interrupted, 141 nobody reads on; the
  * help of a command says where it has others.
  */
 export async function main(
   args: string[],
-  io: Io = terminal(new AbortController().signal),
+  given: Io = terminal(new AbortController().signal),
 ): Promise<number> {
+  // What is shown may come from a file: a terminal must not obey it. In JSON the escapes mean the same characters.
+  const io: Io = { ...given, out: (text) => given.out(printable(text, "\n")) };
   const [name = "", ...rest] = args;
-  if (name === "help" && rest.length > 0) return await main([rest[0], "--help"], io);
+  if (name === "help" && rest.length > 0) return await main([rest[0], "--help"], given);
   const command = COMMANDS.get(name);
   try {
     if (name === "help" || name === "--help" || name === "-h") {
@@ -133,11 +136,10 @@ export async function main(
 
 /** Tells an error as text or as JSON; returns the exit code. */
 function report(error: unknown, command: string | undefined, isJson: boolean, io: Io): number {
-  io.err(
-    isJson
-      ? errorJson(error)
-      : errorText(error, `deno task cli help${command ? ` ${command}` : ""}`),
-  );
+  const text = isJson
+    ? errorJson(error)
+    : errorText(error, `deno task cli help${command ? ` ${command}` : ""}`);
+  io.err(printable(text, "\n"));
   return error instanceof UsageError ? 2 : 1;
 }
 

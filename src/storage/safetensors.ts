@@ -6,7 +6,7 @@
  * of the data, hex, one after the other; `headerSha256` covers the length word and the header, with its own 64
  * characters as zeros, so it is the identity of the whole file.
  */
-import { IndexFormatError, IndexIntegrityError } from "../errors.ts";
+import { IndexFormatError, IndexIntegrityError, shortFact } from "../errors.ts";
 
 /** Bytes of data under one digest. */
 export const CHUNK_BYTES = 2 ** 20;
@@ -151,13 +151,14 @@ export async function parseHeader(
   let json: Record<string, unknown>;
   try {
     json = record(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.subarray(8))));
-  } catch (cause) {
-    throw malformed("the header is not JSON", { offset: 8 }, cause);
+  } catch {
+    // The parser's own message quotes the text, whatever stands there.
+    throw malformed("the header is not JSON", { offset: 8 });
   }
   const metadata = record(json.__metadata__ ?? {}) as Record<string, string>;
   checkMetadata(metadata);
   for (const [key, value] of Object.entries(metadata)) {
-    if (typeof value !== "string") throw malformed(`metadata "${key}" is not a string`);
+    if (typeof value !== "string") throw malformed(`metadata "${shortFact(key)}" is not a string`);
   }
   const digest = metadata.headerSha256;
   if (!/^[0-9a-f]{64}$/.test(digest ?? "")) throw malformed('metadata has no "headerSha256"');
@@ -200,10 +201,11 @@ function parseTensors(json: Record<string, unknown>): { tensors: Tensor[]; end: 
     const [start, stop] = Array.isArray(offsets) ? offsets : [];
     if (
       dtype !== "U32" || !Array.isArray(shape) || shape.length !== 1 ||
-      !Number.isSafeInteger(start) || !Number.isSafeInteger(stop) || start < 0 || stop < start ||
+      ![start, stop, shape[0]].every(Number.isSafeInteger) || start < 0 || stop < start ||
       stop - start !== shape[0] * 4
     ) {
-      throw malformed(`tensor "${name}" is not a vector of U32`, { section: name });
+      const section = shortFact(name) as string;
+      throw malformed(`tensor "${section}" is not a vector of U32`, { section });
     }
     tensors.push({ name, offset: start, byteLength: stop - start });
   }
@@ -211,8 +213,9 @@ function parseTensors(json: Record<string, unknown>): { tensors: Tensor[]; end: 
   let end = 0;
   for (const { name, offset, byteLength } of tensors) {
     if (offset !== end) {
-      throw malformed(`tensor "${name}" does not start where the one before it ends`, {
-        section: name,
+      const section = shortFact(name) as string;
+      throw malformed(`tensor "${section}" does not start where the one before it ends`, {
+        section,
         expected: end,
         actual: offset,
       });
@@ -232,13 +235,11 @@ function record(value: unknown): Record<string, unknown> {
 function malformed(
   what: string,
   facts: ConstructorParameters<typeof IndexFormatError>[2] = {},
-  cause?: unknown,
 ): IndexFormatError {
   return new IndexFormatError(
     "bad-header",
     `Cannot read the index: ${what}; the file is damaged or was not written by Espalier`,
     facts,
-    { cause },
   );
 }
 

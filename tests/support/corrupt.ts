@@ -13,7 +13,7 @@ import {
 } from "../../src/index/format/header.ts";
 import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/format/layout.ts";
 import { type LoadedIndex, RESULT_BYTES } from "../../src/index/index_memory.ts";
-import { digestChunks, encodeHeader } from "../../src/storage/safetensors.ts";
+import { digestChunks, encodeHeader, sha256 } from "../../src/storage/safetensors.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 import { buildAs, type Storing } from "./encodings.ts";
 import { Random } from "./models.ts";
@@ -94,6 +94,28 @@ export async function signed(
   const bytes = new Uint8Array(header.bytes.length + data.length);
   bytes.set(header.bytes);
   bytes.set(data, header.bytes.length);
+  return bytes;
+}
+
+/** A file with this text as its header, whatever it says; its digest is put in where there is one place for it. */
+export async function sealed(
+  text: string,
+  data: Uint8Array<ArrayBuffer>,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const header = new TextEncoder().encode(
+    text.replaceAll(/"headerSha256":"[0-9a-f]{64}"/g, `"headerSha256":"${"0".repeat(64)}"`),
+  );
+  const start = Math.ceil((8 + header.length) / 256) * 256;
+  const bytes = new Uint8Array(start + data.length).fill(0x20, 0, start);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(start - 8), true);
+  bytes.set(header, 8);
+  bytes.set(data, start);
+  const at = text.search(/"headerSha256":"[0-9a-f]{64}"/);
+  if (at >= 0) {
+    const digest = await sha256(bytes.slice(0, start));
+    const before = new TextEncoder().encode(text.slice(0, at)).length;
+    bytes.set(new TextEncoder().encode(digest), 8 + before + '"headerSha256":"'.length);
+  }
   return bytes;
 }
 

@@ -1,6 +1,6 @@
 /** `build`: an index file from tables of token sequences. */
 import type { Command } from "./command.ts";
-import { BuildInputError } from "../../errors.ts";
+import { BuildInputError, printable } from "../../errors.ts";
 import { buildIndex, type FilterValues, type ItemIds } from "../../build/mod.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import { readFilter, readItems } from "../tables/value_files.ts";
@@ -74,7 +74,7 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
       otherBytes: () => files.bytes + STRING_BYTES * (keptStrings?.length ?? 0),
       memory: options.memory,
       temp: options.temp,
-      say: (text) => options.json || io.err(`${progress.cleared()}${text}\n`),
+      say: (text) => options.json || io.err(`${progress.cleared()}${printable(text)}\n`),
     },
     io,
     progress,

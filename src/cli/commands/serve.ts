@@ -1,7 +1,7 @@
 /** `serve`: answers HTTP requests from an index and a model. */
 import type { Command } from "./command.ts";
 import type { Handler, HandlerOptions } from "../../edge/mod.ts";
-import { EspalierError } from "../../errors.ts";
+import { EspalierError, printable } from "../../errors.ts";
 import { listen, shownAddress } from "./listen.ts";
 import { indexSource } from "../args/index_source.ts";
 import { lookAt } from "../io/files.ts";
@@ -192,11 +192,11 @@ function report(io: Io, error: unknown, during: string, isLogged: boolean): void
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EspalierError ? error.code : "unexpected";
   if (isLogged) logLine(io, { error: { during, code, message } });
-  else io.err(`error: ${during}: ${message}\n  code ${code}\n`);
+  else io.err(printable(`error: ${during}: ${message}\n  code ${code}\n`, "\n"));
 }
 
 function logLine(io: Io, entry: object): void {
-  io.err(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`);
+  io.err(printable(`${JSON.stringify({ time: new Date().toISOString(), ...entry })}\n`, "\n"));
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -1,5 +1,5 @@
 /** What the header of an index file says, and whether it can be true. */
-import { IndexFormatError } from "../../errors.ts";
+import { IndexFormatError, shortFact } from "../../errors.ts";
 import type { Header } from "../../storage/safetensors.ts";
 import { isSoundItems, itemsSections, type ItemsShape, sharedCount } from "./item_shape.ts";
 import {
@@ -89,14 +89,15 @@ export function checkMetadata({ format, version }: Record<string, unknown>): voi
     throw new IndexFormatError(
       "not-an-index",
       `Cannot read the index: this safetensors file is no Espalier index; build one with "deno task cli build", or buildIndex`,
-      { expected: FORMAT, actual: format },
+      { expected: FORMAT, actual: shortFact(format) },
     );
   }
   if (version !== "1" && version !== String(FORMAT_VERSION)) {
+    const actual = shortFact(version);
     throw new IndexFormatError(
       "unknown-version",
-      `Cannot read the index: expected format version 1 to ${FORMAT_VERSION}, got ${version}; update Espalier or rebuild the index`,
-      { expected: String(FORMAT_VERSION), actual: version },
+      `Cannot read the index: expected format version 1 to ${FORMAT_VERSION}, got ${actual}; update Espalier or rebuild the index`,
+      { expected: String(FORMAT_VERSION), actual },
     );
   }
 }
@@ -111,8 +112,9 @@ export function decodeShape(header: Header): IndexShape {
   let shape: IndexShape;
   try {
     shape = JSON.parse(header.metadata.index);
-  } catch (cause) {
-    throw inconsistent("the shape is not JSON", {}, cause);
+  } catch {
+    // The parser's own message quotes the text, whatever stands there.
+    throw inconsistent("the shape is not JSON");
   }
   checkShape(shape);
   const { sections, byteLength } = planData(shape);
@@ -139,12 +141,18 @@ export function decodeShape(header: Header): IndexShape {
 function checkShape(shape: IndexShape): void {
   const levels = shape?.levels;
   if (!Array.isArray(levels) || levels.length < 1 || levels.length > MAX_LENGTH) {
-    throw inconsistent(`there are not 1 … ${MAX_LENGTH} levels`, { actual: levels?.length });
+    throw inconsistent(`there are not 1 … ${MAX_LENGTH} levels`, {
+      actual: shortFact(levels?.length),
+    });
   }
   if (!isCount(shape.vocabSize, 2, MAX_VOCAB)) {
-    throw inconsistent(`vocabSize is not 2 … ${MAX_VOCAB}`, { actual: shape.vocabSize });
+    throw inconsistent(`vocabSize is not 2 … ${MAX_VOCAB}`, {
+      actual: shortFact(shape.vocabSize),
+    });
   }
-  if (!levels.every((level) => typeof level === "object" && level !== null)) {
+  const areCounts = (level?: LevelShape) =>
+    [level?.edges, level?.states].every((count) => isCount(count, 1, 2 ** 32 - 2));
+  if (!levels.every(areCounts)) {
     throw inconsistent("a level is missing");
   }
   let size = 0;
@@ -162,19 +170,23 @@ function checkShape(shape: IndexShape): void {
     size += level.ends;
   });
   if (shape.size !== size || size >= 2 ** 32 - 1) {
-    throw inconsistent("size is not the number of ends", { expected: size, actual: shape.size });
+    throw inconsistent("size is not the number of ends", {
+      expected: size,
+      actual: shortFact(shape.size),
+    });
   }
   const { filters, items, tokenizer, requires = [] } = shape;
   const unknown = Array.isArray(requires)
     ? requires.find((what) => !KNOWN_REQUIREMENTS.includes(what))
     : "nothing that can be read";
   if (unknown !== undefined) {
+    const actual = shortFact(unknown);
     throw new IndexFormatError(
       "unknown-section",
       `Cannot read the index: it requires ${
-        JSON.stringify(unknown)
+        JSON.stringify(actual)
       }, which this version of Espalier does not know; update Espalier or rebuild the index`,
-      { expected: KNOWN_REQUIREMENTS, actual: unknown },
+      { expected: KNOWN_REQUIREMENTS.join(), actual },
     );
   }
   if (items !== undefined && !isSoundItems(items, size)) {
@@ -191,8 +203,7 @@ function checkShape(shape: IndexShape): void {
 function isSoundLevel(level: LevelShape, states: number, inner: number): boolean {
   const { edges, tokenMin, tokenCount, maxBranch, ends } = level;
   const leaves = edges - inner;
-  return isCount(edges, 1, 2 ** 32 - 2) && isCount(level.states, 1, edges) &&
-    level.states === states && inner <= edges &&
+  return level.states === states && states <= edges && inner <= edges &&
     isCount(tokenMin, 0, MAX_VOCAB) && isCount(tokenCount, 1, MAX_VOCAB) &&
     isCount(maxBranch, 1, Math.min(tokenCount, edges)) && edges <= states * maxBranch &&
     isCount(ends, leaves, edges) &&
@@ -207,12 +218,10 @@ function isSoundLevel(level: LevelShape, states: number, inner: number): boolean
 function inconsistent(
   what: string,
   facts: ConstructorParameters<typeof IndexFormatError>[2] = {},
-  cause?: unknown,
 ): IndexFormatError {
   return new IndexFormatError(
     "inconsistent-header",
     `Cannot read the index: ${what}; the file is damaged, rebuild it`,
     facts,
-    { cause },
   );
 }

@@ -92,12 +92,12 @@ export async function compileKernel(
   const { messages } = await module.getCompilationInfo();
   const lines = code.split("\n");
   const details = messages.map(({ type, lineNum, linePos, message }) =>
-    `${type} at ${lineNum}:${linePos}: ${message}\n  ${lines[lineNum - 1] ?? ""}`
+    `${type} at ${lineNum}:${linePos}: ${message}: ${lines[lineNum - 1]?.trim() ?? ""}`
   );
   throw new BackendError(
     "bad-kernel",
-    `Cannot compile the kernel "${label}" on this device; use backend "wasm"\n${
-      [error?.message, ...details].filter(Boolean).join("\n")
+    `Cannot compile the kernel "${label}" on this device; use backend "wasm"; ${
+      [error?.message, ...details].filter(Boolean).join("; ")
     }`,
     { actual: label },
     { cause: failure },
