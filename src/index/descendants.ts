@@ -37,10 +37,12 @@ export function branchesOf(index: ConstraintIndex, prefix: readonly number[]): B
   const tokens = place ? index.allowedTokens(prefix) : [];
   if (!place || tokens.length === 0) return [];
   const first = levels[prefix.length].rowStart(place.state);
-  const bounds = Array.from({ length: tokens.length + 1 }, (_, i) => first + i);
+  const { edges } = index.levels[prefix.length];
+  // In a damaged index a row may go on behind the last edge, and nothing lie below a branch.
+  const bounds = Array.from({ length: tokens.length + 1 }, (_, i) => Math.min(edges, first + i));
   return rangesBetween(levels, prefix.length, bounds).map((below, i) => ({
     token: tokens[i],
-    ordinal: below[0].length === prefix.length + 1 ? below[0].start : undefined,
+    ordinal: below[0]?.length === prefix.length + 1 ? below[0].start : undefined,
     below,
   }));
 }
@@ -101,7 +103,9 @@ function openLevels(index: ConstraintIndex): Level[] {
       ordinalsBefore,
       rowStart: rowStarts(loaded, d),
       innerBefore,
-      endsBefore: (edge) => end ? onesBefore(end, edge) : edge - innerBefore(edge),
+      // Within bounds, whatever a damaged index says.
+      endsBefore: (edge) =>
+        end ? onesBefore(end, edge) : Math.max(0, Math.min(shape.ends, edge - innerBefore(edge))),
     };
     ordinalsBefore += shape.ends;
     return level;

@@ -181,7 +181,7 @@ function show(
   const rows = next.map(({ token, tokens, text, sequences: below, ordinal, items }) => [
     ...(tokens ? [JSON.stringify(text), tokensText(tokens)] : [String(token!)]),
     grouped(below),
-    (100 * below / sequences).toFixed(1),
+    (100 * below / Math.max(sequences, below)).toFixed(1),
     ...(hasOrdinals ? [String(ordinal ?? "")] : []),
     ...(hasItems ? [items ? itemsText(items) : ""] : []),
   ]);

@@ -130,8 +130,8 @@ export function countOnes(words: Uint32Array, from: number, to: number): number 
   return ones;
 }
 
-/** Ones before a position, at most `bits`. O(1). */
-export function onesBefore({ words, ranks }: BitVector, position: number): number {
+/** Ones before a position, at most `bits`; no more than `ones`, whatever the samples say. O(1). */
+export function onesBefore({ words, ranks, ones }: BitVector, position: number): number {
   const block = Math.floor(position / BLOCK_BITS);
-  return ranks[block] + countOnes(words, block * BLOCK_BITS, position);
+  return Math.min(ones, ranks[block] + countOnes(words, block * BLOCK_BITS, position));
 }
