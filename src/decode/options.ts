@@ -8,8 +8,10 @@ import type { BeamSearchOptions } from "./types.ts";
 
 /** Most beams per batch row. */
 const MAX_BEAMS = 1024;
-/** Powers of lengths up to 1024 stay far from the limits of f32. */
+/** More is a mistake: it ranks by length alone. */
 const MAX_LENGTH_PENALTY = 8;
+/** A penalty may divide by 2^62: then ranks of all scores down to 2^-64 keep the precision of f32. */
+const MAX_PENALTY_BITS = 62;
 /** Rows are numbered in 32 bits, and so are the words of beam arrays. */
 const MAX_ROWS = 2 ** 24;
 
@@ -68,10 +70,13 @@ export function searchShape(index: ConstraintIndex, options: BeamSearchOptions):
       { expected: ["vocab", "allowed", "none"], actual: normalize },
     );
   }
-  if (!Number.isFinite(lengthPenalty) || Math.abs(lengthPenalty) > MAX_LENGTH_PENALTY) {
+  const { maxLength } = index;
+  const bound = MAX_PENALTY_BITS / Math.log2(maxLength + 1);
+  const most = Math.min(MAX_LENGTH_PENALTY, Math.floor(1000 * bound) / 1000);
+  if (!Number.isFinite(lengthPenalty) || Math.abs(lengthPenalty) > most) {
     throw rangeError(
-      `Cannot search: lengthPenalty is ${lengthPenalty}, expected a number in [-${MAX_LENGTH_PENALTY}, ${MAX_LENGTH_PENALTY}]`,
-      { expected: MAX_LENGTH_PENALTY, actual: lengthPenalty },
+      `Cannot search: lengthPenalty is ${lengthPenalty}, expected a number in [-${most}, ${most}]; beyond, ranks of sequences of up to ${maxLength} tokens may leave the range of float32`,
+      { expected: most, actual: lengthPenalty },
     );
   }
   return {

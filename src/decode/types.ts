@@ -88,7 +88,8 @@ export interface BeamSearchOptions {
   endToken?: number;
   /**
    * Beams rank by score / length^lengthPenalty, the end token not counted. Default 0. Scores in the result are the
-   * sums themselves.
+   * sums themselves. At most 8 either way, less where sequences may have more than 214 tokens (6.199 for 1024): so ranks
+   * of all scores but those nearer to 0 than 2^-64 keep the precision of float32.
    */
   lengthPenalty?: number;
   /** Token that rows without a live beam show to the model. Default 0. */

@@ -61,6 +61,11 @@ export function refusalOf(error: unknown): Refusal {
   if (error instanceof LimitError || error instanceof StorageError) {
     return busy(error.code, "The server cannot answer this now; try again later");
   }
+  // An option of the request, within the range of its schema, that this index does not take.
+  if (error instanceof RangeError && error.message.startsWith("Cannot search:")) {
+    const { expected, actual } = error as ProblemFacts;
+    return new Refusal(422, "wrong-option", error.message, { expected, actual });
+  }
   const code = error instanceof EspalierError ? error.code : "internal";
   return new Refusal(500, code, "The server failed; its owner can see why");
 }

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { ConstraintIndex, ModelOutputError } from "../../mod.ts";
+import { buildIndex } from "../../src/build/mod.ts";
 import { createHandler } from "../../src/edge/mod.ts";
 import {
   BASE,
@@ -107,6 +108,16 @@ Deno.test("options of the server hold where a request says nothing", async () =>
   assert.notDeepEqual(await ask({ lengthPenalty: 2 }), withEnd);
 });
 const VOCAB_OF_MODEL = 70;
+
+Deno.test("a length penalty that is too large for the lengths of an index is the request's fault", async () => {
+  using long = await buildIndex([new Array(300).fill(3), [1]], { vocabSize: 64 });
+  await using handler = serve({ index: long.toBytes() });
+  const ask = (lengthPenalty: number) =>
+    handler(post("/v1/decode", { prompts: [[1]], beams: 2, lengthPenalty }));
+  const { expected, actual } = await problem(await ask(8), 422, "wrong-option");
+  assert.equal(actual, 8);
+  await success(await ask(expected));
+});
 
 Deno.test("status routes", async () => {
   await using handler = serve({ index: bytes });

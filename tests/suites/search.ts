@@ -275,4 +275,45 @@ export function searchSuite(
     // By parent first: 0 goes on, 0 ends, then 1 goes on.
     assert.deepEqual([...result.lengths], [2, 1, 2]);
   });
+
+  test("At the largest length penalties that an index allows, ranks are those of float64", async () => {
+    for (const length of share < 1 ? some([30, 1024], 0) : [2, 214, 215, 1024]) {
+      const rows = [[0], ...[1, 2].map((token) => new Array(length).fill(token))];
+      using index = await buildIndex(rows, { vocabSize: 3 });
+      using decoder = await open(index);
+      // The last token of a sequence makes its score: what ties there keeps an order that it had before.
+      const search = (lengthPenalty: number, scores: readonly number[] = [-1, -1, -1]) =>
+        decoder.beamSearch(
+          modelOf(({ step }, token) => step === (token && length - 1) ? scores[token] : 0),
+          {
+            beamSize: 3,
+            normalize: "none",
+            lengthPenalty,
+          },
+        );
+      let most = 0;
+      await assert.rejects(search(9), (error) => {
+        most = Reflect.get(error as Error, "expected");
+        return error instanceof RangeError && error.message.includes(`[-${most}, ${most}]`);
+      });
+      assert.ok(length > 214 ? most < 8 && most > 6 : most === 8, `${most} for ${length}`);
+      await assert.rejects(search(most + 0.001), RangeError);
+      await assert.rejects(search(-most - 0.001), RangeError);
+      for (const penalty of share < 1 ? [most, -most] : [most, most - 0.1, -most, 0.1 - most]) {
+        const factor = length ** penalty;
+        // From the smallest that counts to the largest there is; the short sequence between the long ones, or not.
+        for (const score of [2 ** -64, 1, 2 ** 127]) {
+          for (const short of [score, score * 1.005 / factor]) {
+            if (short < 2 ** -64 || short > 2 ** 127) continue;
+            const scores = [-short, -1.01 * score, -score].map(Math.fround);
+            const ranks = [scores[0], scores[1] / factor, scores[2] / factor];
+            const expected = [0, 1, 2].sort((a, b) => ranks[b] - ranks[a]);
+            const { sequences } = await search(penalty, scores);
+            const found = expected.map((_, i) => sequences[i * length]);
+            assert.deepEqual(found, expected, `${scores} with ${penalty}, ${length} tokens`);
+          }
+        }
+      }
+    }
+  });
 }

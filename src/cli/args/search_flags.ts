@@ -15,7 +15,7 @@ export const SEARCH_HELP =
   `  --normalize N   vocab (default): probabilities over all tokens of the model; allowed: over those that may follow;
                   none: the model returns log-probabilities
   --end-token N   ending a sequence costs the log-probability of this token, which occurs in no sequence
-  --length-penalty P   ranks by score / length^P; default 0
+  --length-penalty P   ranks by score / length^P; 0 to 8, default 0
   --tokens-per-beam N  looks only at the best N tokens of each beam; default all, which is exact`;
 
 /** What those flags say. */
@@ -40,7 +40,7 @@ export function parseSearch(
   return {
     normalize,
     endToken: wholeFlag("--end-token", values["end-token"], 0, MAX_TOKEN),
-    lengthPenalty: numberFlag("--length-penalty", values["length-penalty"], 0, 100),
+    lengthPenalty: numberFlag("--length-penalty", values["length-penalty"], 0, 8),
     tokensPerBeam: wholeFlag("--tokens-per-beam", values["tokens-per-beam"], 1, MAX_TOKEN),
   };
 }

@@ -5,6 +5,7 @@ import { LEVEL_RECORD_BYTES, NONE } from "../../index/format/layout.ts";
 import type { LoadedIndex } from "../../index/index_memory.ts";
 import type { Beams, Kernel, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
+import { lengthNorms } from "../length_norms.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "./search_layout.ts";
 
@@ -110,10 +111,8 @@ class WasmSearch implements KernelSearch {
     this.#tokens = base + offsets.tokens;
     this.#parents = base + offsets.parents;
     this.#filters = base + offsets.filters;
-    const lengthNorms = heap.f32(base + offsets.lengthNorms, this.#maxLength + 2);
-    for (let length = 0; length < lengthNorms.length; length++) {
-      lengthNorms[length] = length === 0 ? 1 : length ** -shape.lengthPenalty;
-    }
+    const norms = lengthNorms(this.#maxLength + 2, shape.lengthPenalty);
+    heap.f32(base + offsets.lengthNorms, norms.length).set(norms);
     const fields: Partial<Record<keyof typeof FIELD, number>> = {
       BEAMS: M,
       WIDTH: W,

@@ -4,6 +4,7 @@ import type { FilterBits } from "../../index/filter_bits.ts";
 import { NONE } from "../../index/format/layout.ts";
 import type { Beams, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
+import { lengthNorms } from "../length_norms.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
 import {
   type CompiledKernel,
@@ -115,14 +116,7 @@ export class GpuSearch implements KernelSearch {
     this.#staging = make("staging", this.#stagingWords(steps), MAP_READ | COPY_DST);
     const { queue } = device;
     queue.writeBuffer(this.#flags, 0, new Uint32Array(steps).fill(NONE));
-    queue.writeBuffer(
-      this.#lengthNorms,
-      0,
-      Float32Array.from(
-        { length: steps + 1 },
-        (_, length) => length === 0 ? 1 : length ** -shape.lengthPenalty,
-      ),
-    );
+    queue.writeBuffer(this.#lengthNorms, 0, lengthNorms(steps + 1, shape.lengthPenalty));
     if (table) queue.writeBuffer(this.#filterTable, 0, table);
     const root = emptyBeams(this.#stride);
     root.scores.fill(0, 0, B);
