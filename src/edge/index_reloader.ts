@@ -2,15 +2,10 @@
 import { EspalierError } from "../errors.ts";
 import { checkMetadata, decodeShape } from "../index/format/header.ts";
 import { SpareMemory } from "../index/spare_memory.ts";
-import { sleep } from "../storage/abort.ts";
+import { orAborted, sleep } from "../storage/abort.ts";
+import type { IndexSource } from "../storage/source.ts";
 import { loadHeader } from "../storage/load/load.ts";
-import {
-  checkBeforehand,
-  checkFit,
-  inAnyRequest,
-  type Lease,
-  ServedIndex,
-} from "./served_index.ts";
+import { checkBeforehand, checkFit, type Lease, ServedIndex } from "./served_index.ts";
 import type { LoadResult } from "./metrics.ts";
 import type { Settings } from "./options.ts";
 import { busy } from "./error_response.ts";
@@ -22,6 +17,8 @@ const POLL_MS = 5;
 /** Pause after a look that failed: doubled with each, up to the longest. */
 const FIRST_PAUSE_MS = 1000;
 const LONGEST_PAUSE_MS = 5 * 60_000;
+/** The same while there is no index: requests are sent away. */
+const LONGEST_OUTAGE_MS = 10_000;
 /** A new index takes more than its bytes: tables, workspaces, chunks on their way. */
 const ROOM_BYTES = 2 ** 21;
 
@@ -43,8 +40,13 @@ export type Background = (promise: Promise<unknown>) => void;
 
 /**
  * An index that requests lease. What is being done about it is plain state: who does it is one request, and the others
- * look at that state with timers of their own, because a Worker must not wait for what another request does. Where it
- * does not change for a while, another request begins anew (see {@linkcode LoadTask}). No promise is kept.
+ * look at that state with timers of their own, because a Worker must not wait for what another request does. No promise
+ * is kept.
+ *
+ * One load goes on at a time: the next begins when the one before has ended, or when its request has gone without an
+ * end. A load that stands still is a failure at once. It may still go on during the pause after that, so the pause is
+ * what a slow store has; then the first who needs the index asks it to end, which its own request does (see
+ * {@linkcode LoadTask}).
  */
 export class LeasedIndex {
   readonly #settings: Settings;
@@ -56,10 +58,8 @@ export class LeasedIndex {
   readonly #spare = new SpareMemory();
   #task: LoadTask | undefined;
   #failure: LoadFailure | undefined;
-  /** Failures ever. */
+  /** Failures of which those who wait are told, ever. */
   #failures = 0;
-  /** How often the current index has come or gone. */
-  #changes = 0;
   #isClosed = false;
 
   constructor(settings: Settings, loaded: (result: LoadResult) => void) {
@@ -86,7 +86,8 @@ export class LeasedIndex {
    * The index, as soon as there is one. Loads it if nobody does.
    *
    * @param until when the request is over at the latest.
-   * @throws {Refusal} 503 if it cannot be loaded. The next request tries again. @throws the signal's reason.
+   * @throws {Refusal} 503 if it cannot be loaded. The next request tries again, after a pause if the store stalled.
+   * @throws the signal's reason.
    */
   async acquire(until: number, signal: AbortSignal, background: Background): Promise<Lease> {
     const failures = this.#failures;
@@ -98,17 +99,17 @@ export class LeasedIndex {
         this.look(background);
         return this.#current.lease(until);
       }
-      if (this.#failures > failures) {
+      if (this.#failures > failures || this.#isOut()) {
         throw busy("index-unavailable", "The index could not be loaded; try again later", {
           actual: this.#failure?.code,
         });
       }
-      if (!this.#task || this.#isAbandoned(this.#task)) {
+      if (this.#mayBegin()) {
         const loading = this.#begin((task) => this.#replace(task), background);
         background(loading);
         own = loading.then(() => own = undefined);
       }
-      // Its own load may have been taken over, too.
+      // Its own load may stand still.
       const pause = sleep(POLL_MS, signal);
       await (own ? Promise.race([own, pause]) : pause);
     }
@@ -121,41 +122,88 @@ export class LeasedIndex {
     const isDue = this.#failure
       ? now() >= this.#failure.nextAt
       : !this.#current || now() - this.#checkedAt >= revalidateAfterMs;
-    if (this.#isClosed || !isDue) return;
-    if (this.#task && !this.#isAbandoned(this.#task)) return;
+    if (this.#isClosed || !isDue || !this.#mayBegin()) return;
     const run = (task: LoadTask) => this.#current ? this.#check(task) : this.#replace(task);
     background(this.#begin(run, background));
   }
 
-  /** Serves no more, and gives the memory back when the last request has ended. */
+  /** Serves no more, and gives the memory back when the load and the last request have ended. */
   async close(): Promise<void> {
     this.#isClosed = true;
-    const task = this.#task;
-    this.#task = undefined;
-    if (task) inAnyRequest(() => task.stop.abort(closed()));
-    this.#retire();
-    while (!this.#collect()) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    while (true) {
+      this.#retire();
+      if (this.#collect() && (!this.#task || this.#isGone(this.#task))) break;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
     this.#spare.clear();
+  }
+
+  /** Whether the store has just stalled: nobody waits for it during the pause. */
+  #isOut(): boolean {
+    const isStalled = this.#task ? this.#task.isStalled : this.#failure?.code === "stalled";
+    return isStalled && this.#settings.now() < this.#failure!.nextAt;
+  }
+
+  /** Whether nothing is being done about the index. What stands still is asked to end; no pause may go on. */
+  #mayBegin(): boolean {
+    const task = this.#task;
+    if (!task) return true;
+    task.isUnwanted ||= task.isStalled;
+    if (!this.#isGone(task)) return false;
+    this.#fail(
+      new EspalierError("taken-over", "The request that loaded the index has gone: another does"),
+      task,
+    );
+    return true;
+  }
+
+  /** Whether a request has not been seen for so long that it must have been stopped, and its connections with it. */
+  #isGone(task: LoadTask): boolean {
+    return task.absence.lasts(this.#settings.takeOverMs);
   }
 
   /** Does something about the index. The promise settles with it and never rejects. */
   async #begin(run: (task: LoadTask) => Promise<void>, background: Background): Promise<void> {
-    const task = this.#task = new LoadTask(this.#settings.now, background, this.#changes);
+    const task = this.#task = new LoadTask(this.#settings.now, background);
+    const watch = setInterval(() => this.#watch(task), POLL_MS);
     try {
       await run(task);
     } catch (error) {
-      if (this.#task === task) this.#fail(error, task);
+      const isEnded = this.#isClosed || this.#task !== task || task.stop.signal.aborted;
+      if (!isEnded && !task.isStalled) {
+        this.#failures++;
+        this.#fail(error, task);
+      }
     } finally {
+      clearInterval(watch);
       if (this.#task === task) this.#task = undefined;
+    }
+  }
+
+  /** Looks after a load in its own request: only that may end it in Workers. */
+  #watch(task: LoadTask): void {
+    task.absence.end();
+    const { takeOverMs } = this.#settings;
+    if (this.#isClosed || task.isUnwanted || this.#task !== task) task.stop.abort(superseded());
+    else if (!task.isStalled && task.silence.lasts(takeOverMs)) {
+      task.isStalled = true;
+      this.#failures++;
+      this.#fail(
+        new EspalierError(
+          "stalled",
+          `The index does not come: too little for ${takeOverMs} ms; look at the store`,
+        ),
+        task,
+      );
     }
   }
 
   #fail(error: unknown, { digest }: LoadTask): void {
     const { now, onError } = this.#settings;
     const attempts = (this.#failure?.attempts ?? 0) + 1;
-    const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), LONGEST_PAUSE_MS);
+    const longest = this.#current ? LONGEST_PAUSE_MS : LONGEST_OUTAGE_MS;
+    const pause = Math.min(FIRST_PAUSE_MS * 2 ** (attempts - 1), longest);
     const code = error instanceof EspalierError ? error.code : "source-failed";
-    this.#failures++;
     this.#failure = { code, attempts, at: now(), nextAt: now() + pause, digest };
     this.#loaded("failed");
     onError(error, "loading the index");
@@ -163,10 +211,10 @@ export class LeasedIndex {
 
   /** Looks at the header, and gets the new index if there is one. */
   async #check(task: LoadTask): Promise<void> {
-    const { open = {}, source } = this.#settings;
+    const { open = {} } = this.#settings;
     const { index } = this.#current!;
     const { wasm: _, verify, ...transfer } = open;
-    const { header } = await loadHeader(await source(), {
+    const { header } = await loadHeader(await this.#source(task), {
       ...transfer,
       onProgress: undefined,
       signal: task.stop.signal,
@@ -186,10 +234,10 @@ export class LeasedIndex {
       return this.#install(next);
     }
     checkBeforehand(decodeShape(header).levels, this.#settings);
-    await verifyStream(await source(), {
+    await verifyStream(await this.#source(task), {
       ...transfer,
       signal: task.stop.signal,
-      onProgress: (bytes) => this.#advance(task, bytes),
+      onProgress: (bytes, total) => task.advance(bytes, total),
     });
     await this.#replace(task);
   }
@@ -198,29 +246,39 @@ export class LeasedIndex {
   async #replace(task: LoadTask): Promise<void> {
     this.#claim(task);
     this.#retire();
-    task.changes = this.#changes;
     while (!this.#collect()) {
       await sleep(POLL_MS, task.stop.signal);
-      this.#advance(task, task.bytes);
+      task.goOn();
     }
     this.#install(await this.#open(task));
   }
 
+  /** Functions of the caller's need not heed the signal. */
+  #source({ stop: { signal } }: LoadTask): Promise<IndexSource> {
+    return orAborted(this.#settings.source(signal), signal);
+  }
+
   async #open(task: LoadTask): Promise<ServedIndex> {
-    const { open, source } = this.#settings;
-    const from = await source();
-    const index = await this.#spare.open(from, {
+    const { open } = this.#settings;
+    const { signal } = task.stop;
+    const index = await this.#spare.open(await this.#source(task), {
       ...open,
       progressive: false,
-      signal: task.stop.signal,
+      signal,
       onProgress: (bytes, total) => {
-        this.#advance(task, bytes);
+        task.advance(bytes, total);
         open?.onProgress?.(bytes, total);
       },
     }, () => this.#task === task);
     // With a cache: its copy is still being made.
     task.background(index.ready.catch(() => {}));
-    const next = await ServedIndex.of(index, this.#settings);
+    // All is there: what follows is not the store's.
+    task.goOn(Infinity);
+    const next = await orAborted(
+      ServedIndex.of(index, this.#settings),
+      signal,
+      (late) => late.retire(),
+    );
     try {
       this.#claim(task);
     } catch (error) {
@@ -233,7 +291,6 @@ export class LeasedIndex {
   #install(next: ServedIndex): void {
     this.#current = next;
     this.#spare.clear();
-    this.#changes++;
     this.#found("loaded");
   }
 
@@ -247,7 +304,6 @@ export class LeasedIndex {
     if (!this.#current) return;
     const retired = this.#current;
     this.#current = undefined;
-    this.#changes++;
     this.#retired.add(retired);
     retired.retire();
   }
@@ -262,27 +318,10 @@ export class LeasedIndex {
     return this.#retired.size === 0;
   }
 
-  #advance(task: LoadTask, bytes: number): void {
-    this.#claim(task);
-    task.advance(bytes);
-  }
-
-  /** Whether a piece of work has stood still for so long that its request may have been stopped. */
-  #isAbandoned(task: LoadTask): boolean {
-    return task.isIdleFor(this.#settings.takeOverMs);
-  }
-
-  /**
-   * Makes sure that a piece of work is the one that counts. Of two (one took the place of the other, which was slow and
-   * not gone) it is the one that first got something.
-   *
-   * @throws if the other does.
-   */
+  /** Makes sure that a load is the one that counts: its request may have been given up. @throws if it is not. */
   #claim(task: LoadTask): void {
-    if (this.#task === task) return;
-    const isLate = this.#changes !== task.changes || (this.#task?.bytes ?? 0) > 0;
-    if (this.#isClosed || isLate) throw superseded();
-    this.#task = task;
+    if (this.#isClosed || this.#task !== task) throw superseded();
+    task.goOn();
   }
 }
 

@@ -101,9 +101,9 @@ export interface LogEntry {
 export interface HandlerOptions {
   /**
    * Where the index is. Asked again to see whether it has changed: what can be read only once (a `Response`, a stream)
-   * is given as a function that makes it.
+   * is given as a function that makes it. The signal says when that load has been given up.
    */
-  index: IndexSource | (() => IndexSource | Promise<IndexSource>);
+  index: IndexSource | ((signal: AbortSignal) => IndexSource | Promise<IndexSource>);
   /** How to open it. In Workers: `{ wasm }`. */
   open?: Omit<OpenOptions, "progressive" | "signal">;
   /** How to search it: backend and device. */
@@ -129,7 +129,11 @@ export interface HandlerOptions {
    * Default 96 MiB: what 128 MB leave beside code and requests.
    */
   memoryBytes?: number;
-  /** How long a load may show no progress before another request begins anew, milliseconds. Default 5000. */
+  /**
+   * How long a load may show no progress (16 KiB, or a thousandth of a small index), milliseconds. Then it has failed
+   * with code `"stalled"`: requests get 503 during the pause, and the next one begins anew unless it has gone on by then.
+   * Default 5000.
+   */
   takeOverMs?: number;
   /** Tokens of which one must come with each request, as `Authorization: Bearer …`. Not asked for by `/healthz`, `/readyz`. */
   bearerTokens?: readonly string[];
@@ -151,7 +155,7 @@ export interface HandlerOptions {
 /** Options with their defaults, checked. */
 export interface Settings extends HandlerOptions {
   limits: Limits;
-  source: () => IndexSource | Promise<IndexSource>;
+  source: (signal: AbortSignal) => Promise<IndexSource>;
   revalidateAfterMs: number;
   memoryBytes: number;
   takeOverMs: number;
@@ -243,7 +247,7 @@ export function settingsOf(options: HandlerOptions): Settings {
   return {
     ...options,
     limits,
-    source: typeof index === "function" ? index : () => index,
+    source: async (signal) => typeof index === "function" ? await index(signal) : index,
     revalidateAfterMs,
     memoryBytes,
     takeOverMs,

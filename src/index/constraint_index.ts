@@ -347,11 +347,14 @@ export class ConstraintIndex implements Disposable {
 /**
  * Opens an index as {@linkcode ConstraintIndex.open} does, in the memory of one before it that {@linkcode releaseMemory}
  * gave.
+ *
+ * @param reserved told of the memory, which nobody uses any more if opening fails and is not progressive.
  */
 export async function openIn(
   previous: IndexMemory | undefined,
   source: IndexSource,
   options: OpenOptions,
+  reserved?: (memory: IndexMemory) => void,
 ): Promise<ConstraintIndex> {
   checkOptionNames("ConstraintIndex.open", options, OPEN_OPTIONS);
   const { wasm, verify, progressive, signal, ...transfer } = options;
@@ -388,6 +391,7 @@ export async function openIn(
         loaded ?? previous,
         header.dataByteLength,
       );
+      reserved?.(memory);
       const { heap, data, shape } = memory;
       const loading = new LevelLoading(partCount(shape));
       loaded = { ...memory, header, loading };

@@ -35,17 +35,17 @@ export class SpareMemory {
    * Opens an index as `ConstraintIndex.open` does, in the memory that is held, if there is any and it is not far too
    * large. Holds nothing then.
    *
-   * @param mayKeep asked where opening fails: whether the memory is held again.
+   * @param mayKeep asked where opening fails: whether the memory that was reserved is held for the next one.
    */
   async open(
     source: IndexSource,
     options: OpenOptions,
     mayKeep: () => boolean,
   ): Promise<ConstraintIndex> {
-    const memory = this.#memory;
+    let memory = this.#memory;
     this.clear();
     try {
-      return await openIn(memory, source, options);
+      return await openIn(memory, source, options, (reserved) => memory = reserved);
     } catch (error) {
       if (mayKeep()) this.#memory = memory;
       throw error;

@@ -312,36 +312,75 @@ Deno.test("all requests of a cold start share one load", async () => {
   assert.equal(store.reads, 1);
 });
 
-Deno.test("a load that stands still is taken over by another request", async () => {
+Deno.test("a load that stands still has failed; the first request after the pause begins anew", async () => {
   const store = new Store(first);
   store.before = (read) => read === 1 ? new Promise(() => {}) : undefined;
-  await using server = served(store, { takeOverMs: 60_000 });
-  const client = new AbortController();
-  const stuck = server.handler(
-    post("/v1/mask", { prefixes: [[]] }, { signal: client.signal }),
-  );
+  const told: unknown[] = [];
+  await using server = served(store, {
+    takeOverMs: 60_000,
+    onError: (error, during) => told.push((error as { code: string }).code, during),
+  });
+  const waiting = [server.handler(mask()), server.handler(mask())];
   await until(() => store.reads === 1);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  server.clock.skip(60_000);
+  for (const answer of waiting) {
+    const said = await problem(await answer, 503, "index-unavailable");
+    assert.equal(said.actual, "stalled");
+  }
+  assert.deepEqual(told, ["stalled", "loading the index"]);
+  assert.equal((await server.ready()).lastError.code, "stalled");
+  await problem(await server.handler(mask()), 503, "index-unavailable");
+  assert.equal(store.reads, 1);
+  server.clock.skip(1000);
+  assert.equal(await server.digest(), A);
+  assert.equal(store.reads, 2);
+  assert.deepEqual(await server.loads(), { loaded: 1, unchanged: 0, failed: 1 });
+});
+
+Deno.test("a load that was only slow goes on in the pause", async () => {
+  const store = new Store(first);
+  const gate = latch();
+  store.before = () => gate.promise;
+  await using server = served(store, { takeOverMs: 60_000 });
+  const waiting = server.handler(mask());
+  await until(() => store.reads === 1);
+  server.clock.skip(60_000);
+  await problem(await waiting, 503, "index-unavailable");
+  gate.resolve();
+  await until(async () => (await server.ready()).ready);
+  assert.equal(await server.digest(), A);
+  assert.equal(store.reads, 1);
+  assert.deepEqual(await server.loads(), { loaded: 1, unchanged: 0, failed: 1 });
+});
+
+Deno.test("a load whose request has gone without an end is taken over by those who wait", async () => {
+  const store = new Store(first);
+  const gate = latch();
+  store.before = (read) => read === 1 ? gate.promise : undefined;
+  const told: unknown[] = [];
+  await using server = served(store, {
+    takeOverMs: 60_000,
+    onError: (error) => told.push((error as { code: string }).code),
+  });
+  // As in Workers: its timers have gone with it.
+  const { setInterval } = globalThis;
+  globalThis.setInterval = (() => 0) as unknown as typeof setInterval;
+  const gone = server.handler(mask());
+  await until(() => store.reads === 1);
+  globalThis.setInterval = setInterval;
   const next = server.digest();
   await new Promise((resolve) => setTimeout(resolve, 100));
   assert.equal(store.reads, 1);
   server.clock.skip(60_000);
   assert.equal(await next, A);
+  assert.equal((await success(await gone)).index, A);
   assert.equal(store.reads, 2);
-  assert.equal((await success(await stuck)).index, A);
-});
-
-Deno.test("a load that was only slow goes on where nothing has come of the one that took over", async () => {
-  const store = new Store(first);
-  const gate = latch();
-  store.before = (read) => read === 1 ? gate.promise : new Promise(() => {});
-  await using server = served(store, { takeOverMs: 60_000 });
-  const digests = [server.digest(), server.digest()];
-  await until(() => store.reads === 1);
-  server.clock.skip(60_000);
-  await until(() => store.reads === 2);
+  assert.deepEqual(told, ["taken-over"]);
+  // It had not gone after all: nobody wants what it brings.
   gate.resolve();
-  assert.deepEqual(await Promise.all(digests), [A, A]);
-  assert.equal((await server.loads()).loaded, 1);
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  assert.deepEqual(await server.loads(), { loaded: 1, unchanged: 0, failed: 1 });
 });
 
 Deno.test("a look that stands still is taken over, too", async () => {
