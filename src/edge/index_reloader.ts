@@ -150,10 +150,8 @@ export class LeasedIndex {
     if (!task) return true;
     task.isUnwanted ||= task.isStalled;
     if (!this.#isGone(task)) return false;
-    this.#fail(
-      new EspalierError("taken-over", "The request that loaded the index has gone: another does"),
-      task,
-    );
+    const message = "The request that loaded the index has gone: another does";
+    if (!task.isStalled) this.#fail(new EspalierError("taken-over", message), task);
     return true;
   }
 

@@ -33,7 +33,10 @@ async function bundled(folder: Folder, worker: string): Promise<void> {
 async function plain(folder: Folder, worker: string): Promise<void> {
   await writeBundles(folder.url);
   await Deno.rename(`${folder.path}/workers`, `${folder.path}/modules`);
-  const { code } = await esbuild.transform(worker, { loader: "ts", target: "es2022" });
+  const { code } = await esbuild.transform(worker, {
+    loader: "ts",
+    target: "es2022",
+  });
   await folder.write(
     "modules/worker.js",
     code.replaceAll(/"@espalier\/espalier(\/edge)?"/g, '"./espalier.js"'),
@@ -53,12 +56,17 @@ await withServer("Workers", r2Missing(), () => {
     Deno.test(`workerd runs the README's Worker with ${name}`, async () => {
       await using folder = await Folder.make();
       try {
-        await prepare(folder, await snippet("Cloudflare Workers with R2", "ts"));
+        await prepare(
+          folder,
+          await snippet("Cloudflare Workers with R2", "ts"),
+        );
       } finally {
         await esbuild.stop();
       }
       const modules = await modulesIn(`${folder.path}/modules`);
-      const inBase64 = modules.filter(({ contents }) => String(contents).includes(WASM_IN_BASE64));
+      const inBase64 = modules.filter(({ contents }) =>
+        String(contents).includes(WASM_IN_BASE64)
+      );
       assert.deepEqual(inBase64, [], "the kernels are in there once");
       const watch = new Stopwatch();
       await using r2 = await startR2(modules);

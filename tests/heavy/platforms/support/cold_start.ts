@@ -19,7 +19,9 @@ const since = () => performance.timeOrigin + performance.now() - Number(process.
 const runtime = since();
 const { createHandler } = await import("@espalier/espalier/edge");
 const imported = since() - runtime;
-const handler = createHandler({ index: ${JSON.stringify(index)}, model: ${MODEL} });
+const handler = createHandler({ index: ${
+      JSON.stringify(index)
+    }, model: ${MODEL} });
 const response = await handler(new Request("http://node.test/v1/decode", {
   method: "POST",
   headers: { "content-type": "application/json" },
@@ -36,7 +38,11 @@ console.log(JSON.stringify({
   );
   await folder.run("node", script, "0"); // the files have been read once
   return JSON.parse(
-    await folder.run("node", script, String(performance.timeOrigin + performance.now())),
+    await folder.run(
+      "node",
+      script,
+      String(performance.timeOrigin + performance.now()),
+    ),
   );
 }
 
@@ -49,7 +55,9 @@ async function inWorkerd() {
   await response.json();
   const first = performance.now() - start;
   // Clocks of Workers stand still between reads: the search shows in the rest.
-  const open = Number(response.headers.get("server-timing")!.match(/index;dur=([\d.]+)/)![1]);
+  const open = Number(
+    response.headers.get("server-timing")!.match(/index;dur=([\d.]+)/)![1],
+  );
   return {
     "Miniflare, workerd and isolate": worker.startMs,
     "index": open,
