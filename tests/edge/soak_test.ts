@@ -1,6 +1,7 @@
 /**
  * The HTTP handler under load while its index changes: 6 seconds, or ten minutes in a long run. No request
- * fails, and each answer is, byte for byte, that of the index whose digest it names.
+ * fails, and each answer is, byte for byte, that of the index whose digest it names. And under clients that send their
+ * bodies byte by byte: 100 of them for 3 seconds, or 1 000 for two minutes.
  */
 
 import assert from "node:assert/strict";
@@ -13,6 +14,8 @@ const SECONDS = runs(6, 600);
 /** How often the index changes. */
 const SWAP_MS = runs(300, 1000);
 const CLIENTS = 6;
+/** Memory that slow clients may take, bytes: a process that has just begun grows by 50 MB whatever it does. */
+const MOST_GROWTH = 150e6;
 const FILTERS = [undefined, "fresh", { not: "adult" }, {
   all: ["de", { any: ["fresh", "adult"] }],
 }];
@@ -53,8 +56,10 @@ function listen(handler: Handler) {
     await server.shutdown();
     await handler.close();
   };
-  return { ask, [Symbol.asyncDispose]: dispose };
+  return { ask, port: server.addr.port, [Symbol.asyncDispose]: dispose };
 }
+
+const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
 
 const indexOf = (text: string): string => JSON.parse(text).index;
 
@@ -117,7 +122,6 @@ for (
     assert(loaded >= versions.length);
     if (LONG) {
       const total = [...seen.values()].reduce((sum, count) => sum + count, 0);
-      const megabytes = (bytes: number) => (bytes / 1e6).toFixed(0);
       console.log(
         `${total} requests, ${swaps} swaps, ${loaded} loads; memory of the process ` +
           `${megabytes(before)} MB before, ${megabytes(Deno.memoryUsage().rss)} MB after`,
@@ -125,3 +129,58 @@ for (
     }
   });
 }
+
+Deno.test("clients that send a byte now and then take little memory, and are sent away in the end", async () => {
+  const clients = runs(100, 1000);
+  const handler = serve({
+    index: versions[0],
+    limits: { deadlineMs: runs(1000, 10_000) },
+  });
+  await using server = listen(handler);
+  const metric = async (name: string) => {
+    const text = await (await handler(get("/metrics"))).text();
+    return Number(text.match(new RegExp(`^espalier_${name} (\\d+)$`, "m"))![1]);
+  };
+  const decode = { path: "/v1/decode", body: JSON.stringify({ prompts: [[1]], beams: 2 }) };
+  assert.equal((await server.ask(decode)).status, 200);
+  const before = Deno.memoryUsage().rss;
+  const program = new URL("../support/slow_clients.ts", import.meta.url).pathname;
+  await using child = new Deno.Command(Deno.execPath(), {
+    args: ["run", "-A", "--no-check", program, `${server.port}`, `${clients}`, `${runs(50, 1000)}`],
+    stdin: "piped",
+    stdout: "piped",
+  }).spawn();
+  let most = before;
+  let reading = 0;
+  let served = 0;
+  let asked = 0;
+  const end = performance.now() + runs(3, 120) * 1000;
+  while (performance.now() < end) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    most = Math.max(most, Deno.memoryUsage().rss);
+    reading = Math.max(reading, await metric("bodies_on_their_way"));
+    const { status } = await server.ask(decode);
+    assert(status === 200 || status === 503);
+    asked++;
+    if (status === 200) served++;
+  }
+  await child.stdin.close();
+  const statuses = JSON.parse(await new Response(child.stdout).text());
+  assert.equal(reading, 32);
+  assert(statuses[408] > 0 && statuses[503] > 0, JSON.stringify(statuses));
+  const grown = most - before;
+  assert(grown < MOST_GROWTH, `${megabytes(grown)} MB more`);
+  while (await metric("bodies_on_their_way") > 0) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.equal((await server.ask(decode)).status, 200);
+  if (LONG) {
+    console.log(
+      `${clients} slow clients, answered ${
+        JSON.stringify(statuses)
+      }; of ${asked} others ${served} ` +
+        `were served; memory of the process ${megabytes(before)} MB before, at most ` +
+        `${megabytes(most)} MB, ${megabytes(Deno.memoryUsage().rss)} MB after`,
+    );
+  }
+});

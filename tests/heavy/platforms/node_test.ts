@@ -18,8 +18,7 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
       "import_map.json",
       JSON.stringify({
         imports: {
-          "@espalier/espalier":
-            new URL("../../../mod.ts", import.meta.url).href,
+          "@espalier/espalier": new URL("../../../mod.ts", import.meta.url).href,
         },
       }),
     );
@@ -65,11 +64,8 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
     }).spawn();
     try {
       const url = new URL(`http://127.0.0.1:${port}`);
-      const isUp = () =>
-        fetch(new URL("/healthz", url)).then((r) => r.text(), () => "");
-      const ended = server.status.then(() =>
-        Promise.reject(new Error("The server has ended"))
-      );
+      const isUp = () => fetch(new URL("/healthz", url)).then((r) => r.text(), () => "");
+      const ended = server.status.then(() => Promise.reject(new Error("The server has ended")));
       while (!await Promise.race([isUp(), ended])) {
         await new Promise((resolve) => setTimeout(resolve, 10));
       }
@@ -108,9 +104,7 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
         `${folder.path}/node_modules/@espalier/espalier/package.json`,
       ),
     );
-    const names = Object.keys(exports).map((name) =>
-      `@espalier/espalier${name.slice(1)}`
-    );
+    const names = Object.keys(exports).map((name) => `@espalier/espalier${name.slice(1)}`);
     const code = names.map((name) => `await import("${name}");`).join("");
     await folder.run("node", "--input-type=module", "--eval", code);
   });

@@ -6,12 +6,7 @@ import { withServer } from "../storage/servers/programs.ts";
 import { r2Missing } from "../storage/servers/r2.ts";
 import { StallingStore } from "../../support/stalling_store.ts";
 import { sidFile } from "../../support/index_files.ts";
-import {
-  KEY,
-  MODEL,
-  startWorker,
-  type Worker,
-} from "./support/worker_under_test.ts";
+import { KEY, MODEL, startWorker, type Worker } from "./support/worker_under_test.ts";
 
 /** What an isolate of Workers may hold, bytes. */
 const LIMIT = 128e6;
@@ -60,8 +55,7 @@ async function ask(worker: Worker, i: number, wanted: Wanted): Promise<string> {
   return index;
 }
 
-const pause = (milliseconds: number) =>
-  new Promise((resolve) => setTimeout(resolve, milliseconds));
+const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 await withServer("Workers", r2Missing(), () => {
   Deno.test("workerd changes to a new index of a million items while requests run", async () => {
@@ -139,9 +133,7 @@ await withServer("Workers", r2Missing(), () => {
     ]);
     assert.deepEqual((await worker.state()).errors, []);
     console.log(
-      `workerd, at most: ${
-        (wasmBytes / 1e6).toFixed(1)
-      } MB of WASM memory for an index of ` +
+      `workerd, at most: ${(wasmBytes / 1e6).toFixed(1)} MB of WASM memory for an index of ` +
         `${(length / 1e6).toFixed(1)} MB`,
     );
     assert(wasmBytes >= length && wasmBytes < length + 24e6);

@@ -64,9 +64,7 @@ await withServer("Workers", r2Missing(), () => {
         await esbuild.stop();
       }
       const modules = await modulesIn(`${folder.path}/modules`);
-      const inBase64 = modules.filter(({ contents }) =>
-        String(contents).includes(WASM_IN_BASE64)
-      );
+      const inBase64 = modules.filter(({ contents }) => String(contents).includes(WASM_IN_BASE64));
       assert.deepEqual(inBase64, [], "the kernels are in there once");
       const watch = new Stopwatch();
       await using r2 = await startR2(modules);

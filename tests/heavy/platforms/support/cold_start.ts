@@ -19,9 +19,7 @@ const since = () => performance.timeOrigin + performance.now() - Number(process.
 const runtime = since();
 const { createHandler } = await import("@espalier/espalier/edge");
 const imported = since() - runtime;
-const handler = createHandler({ index: ${
-      JSON.stringify(index)
-    }, model: ${MODEL} });
+const handler = createHandler({ index: ${JSON.stringify(index)}, model: ${MODEL} });
 const response = await handler(new Request("http://node.test/v1/decode", {
   method: "POST",
   headers: { "content-type": "application/json" },

@@ -111,16 +111,14 @@ async function heapUsage(inspector: URL): Promise<number> {
     Record<string, number>
   >();
   const socket = new WebSocket(new URL("/core:user:", inspector));
-  socket.onopen = () =>
-    socket.send('{ "id": 1, "method": "Runtime.getHeapUsage" }');
+  socket.onopen = () => socket.send('{ "id": 1, "method": "Runtime.getHeapUsage" }');
   socket.onerror = () => reject(new Error("The inspector does not answer"));
   socket.onmessage = ({ data }) => {
     const { id, result } = JSON.parse(data);
     if (id === 1) resolve(result);
   };
   try {
-    const { usedSize, embedderHeapUsedSize, backingStorageSize } =
-      await promise;
+    const { usedSize, embedderHeapUsedSize, backingStorageSize } = await promise;
     return usedSize + embedderHeapUsedSize + backingStorageSize;
   } finally {
     const closed = new Promise((resolve) => socket.onclose = resolve);
