@@ -16,19 +16,12 @@ async function chromiumMissing(): Promise<string | undefined> {
 
 /** What the script of the page shows in Deno, where it gets a `document` of its own. */
 async function inDeno(page: string, folder: Folder): Promise<string> {
-  const [, script] = page.match(/<script type="module">([\s\S]*)<\/script>/) ??
-    [];
+  const [, script] = page.match(/<script type="module">([\s\S]*)<\/script>/) ?? [];
   const path = await folder.write(
     "browser/script.js",
     `const document = { body: {} };\n${script}\nconsole.log(document.body.textContent);`,
   );
-  const output = await folder.run(
-    Deno.execPath(),
-    "run",
-    "--no-config",
-    "--allow-read",
-    path,
-  );
+  const output = await folder.run(Deno.execPath(), "run", "--no-config", "--allow-read", path);
   return output.trim();
 }
 
@@ -51,15 +44,11 @@ await withServer("A browser", chromiumMissing(), () => {
       { port: 0, hostname: "127.0.0.1", onListen() {} },
       async (request) => {
         const { pathname } = new URL(request.url);
-        if (pathname === "/favicon.ico") {
-          return new Response(null, { status: 204 });
-        }
+        if (pathname === "/favicon.ico") return new Response(null, { status: 204 });
         const name = pathname === "/" ? "/index.html" : pathname;
         asked.push(name);
         watch.stage(`until it asks for ${name}`);
-        const body = await Deno.readFile(`${folder.path}/browser${name}`).catch(
-          () => null,
-        );
+        const body = await Deno.readFile(`${folder.path}/browser${name}`).catch(() => null);
         const type = TYPES[name.split(".")[1]];
         return new Response(body, {
           status: body ? 200 : 404,
@@ -81,15 +70,10 @@ await withServer("A browser", chromiumMissing(), () => {
       tab.on("pageerror", failed.reject);
       await tab.goto(`http://127.0.0.1:${server.addr.port}/`);
       const shown = tab.waitForFunction("document.body.textContent.trim()");
-      const text = await (await Promise.race([shown, failed.promise]))
-        .jsonValue();
+      const text = await (await Promise.race([shown, failed.promise])).jsonValue();
       watch.stage("first search");
       watch.print(`Chromium ${browser.version()}`);
-      assert.deepEqual(asked, [
-        "/index.html",
-        "/espalier.js",
-        "/catalogue.safetensors",
-      ]);
+      assert.deepEqual(asked, ["/index.html", "/espalier.js", "/catalogue.safetensors"]);
       assert.equal(text, await inDeno(page, folder));
       assert.equal(text.split(" ").length, 10);
     } finally {

@@ -17,28 +17,15 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
     const map = await folder.write(
       "import_map.json",
       JSON.stringify({
-        imports: {
-          "@espalier/espalier": new URL("../../../mod.ts", import.meta.url).href,
-        },
+        imports: { "@espalier/espalier": new URL("../../../mod.ts", import.meta.url).href },
       }),
     );
-    const inDeno = [
-      "run",
-      "--no-config",
-      `--import-map=${map}`,
-      "--allow-read",
-      script,
-    ];
+    const inDeno = ["run", "--no-config", `--import-map=${map}`, "--allow-read", script];
     const expected = await folder.run(Deno.execPath(), ...inDeno);
     const watch = new Stopwatch();
     await folder.run("node", "--eval", "0");
     watch.stage("a process that does nothing");
-    await folder.run(
-      "node",
-      "--input-type=module",
-      "--eval",
-      'import "@espalier/espalier"',
-    );
+    await folder.run("node", "--input-type=module", "--eval", 'import "@espalier/espalier"');
     watch.stage("one that imports");
     const output = await folder.run("node", script);
     watch.stage("one that opens and searches");
@@ -57,10 +44,7 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
     const server = new Deno.Command("node", {
       args: ["server.js"],
       cwd: folder.path,
-      env: {
-        INDEX_URL: `http://127.0.0.1:${store.addr.port}/`,
-        PORT: String(port),
-      },
+      env: { INDEX_URL: `http://127.0.0.1:${store.addr.port}/`, PORT: String(port) },
     }).spawn();
     try {
       const url = new URL(`http://127.0.0.1:${port}`);
@@ -82,27 +66,16 @@ Deno.test("Node runs the README's snippet with the npm package", async (t) => {
   await t.step("a filtered search finds what Deno finds", async () => {
     const code = await folder.write("filtered.js", FILTERED);
     const map = `${folder.path}/import_map.json`;
-    const inDeno = [
-      "run",
-      "--no-config",
-      `--import-map=${map}`,
-      "--allow-read",
-      code,
-    ];
+    const inDeno = ["run", "--no-config", `--import-map=${map}`, "--allow-read", code];
     const found = JSON.parse(await folder.run("node", code));
-    assert.deepEqual(
-      found,
-      JSON.parse(await folder.run(Deno.execPath(), ...inDeno)),
-    );
+    assert.deepEqual(found, JSON.parse(await folder.run(Deno.execPath(), ...inDeno)));
     assert.equal(found.length, 10);
     assert(found.every((ordinal: number) => ordinal % 3 === 0));
   });
 
   await t.step("every entry point can be imported", async () => {
     const { exports } = JSON.parse(
-      await Deno.readTextFile(
-        `${folder.path}/node_modules/@espalier/espalier/package.json`,
-      ),
+      await Deno.readTextFile(`${folder.path}/node_modules/@espalier/espalier/package.json`),
     );
     const names = Object.keys(exports).map((name) => `@espalier/espalier${name.slice(1)}`);
     const code = names.map((name) => `await import("${name}");`).join("");

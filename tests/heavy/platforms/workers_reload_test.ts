@@ -27,11 +27,7 @@ async function answersOf(files: Uint8Array[]): Promise<Wanted> {
   const model: ModelFactory = (0, eval)(MODEL);
   const answers: Wanted = new Map();
   for (const index of files) {
-    await using handler = createHandler({
-      index,
-      model,
-      decoder: { backend: "wasm" },
-    });
+    await using handler = createHandler({ index, model, decoder: { backend: "wasm" } });
     const all = await Promise.all(ASKED.map(async ([path, body]) => {
       const request = new Request(`http://deno.test${path}`, {
         method: "POST",
@@ -59,22 +55,16 @@ const pause = (milliseconds: number) => new Promise((resolve) => setTimeout(reso
 
 await withServer("Workers", r2Missing(), () => {
   Deno.test("workerd changes to a new index of a million items while requests run", async () => {
-    const files = await Promise.all(
-      [0, 1, 2].map((flip) => sidFile(1_000_000, flip)),
-    );
+    const files = await Promise.all([0, 1, 2].map((flip) => sidFile(1_000_000, flip)));
     const wanted = await answersOf(files);
     const digests = [...wanted.keys()];
-    await using worker = await startWorker({
-      options: "revalidateAfterMs: 20",
-    });
+    await using worker = await startWorker({ options: "revalidateAfterMs: 20" });
     await worker.r2.bucket.put(KEY, files[0]);
     let isOver = false;
     let served = "";
     let most = { wasmBytes: 0, heapBytes: 0 };
     const clients = Array.from({ length: CLIENTS }, async (_, client) => {
-      for (let turn = client; !isOver; turn++) {
-        served = await ask(worker, turn % 3, wanted);
-      }
+      for (let turn = client; !isOver; turn++) served = await ask(worker, turn % 3, wanted);
     });
     const swaps = async () => {
       for (let round = 1; round <= ROUNDS; round++) {
@@ -115,9 +105,7 @@ await withServer("Workers", r2Missing(), () => {
     let wasmBytes = 0;
     await worker.r2.bucket.put(KEY, files[0]);
     const clients = Array.from({ length: CLIENTS }, async (_, client) => {
-      for (let turn = client; !isOver; turn++) {
-        served = await ask(worker, turn % 3, wanted);
-      }
+      for (let turn = client; !isOver; turn++) served = await ask(worker, turn % 3, wanted);
     });
     const swaps = async () => {
       for (let round = 0; round < ROUNDS; round++) {
@@ -142,12 +130,7 @@ await withServer("Workers", r2Missing(), () => {
   for (
     const [context, name, reads, errors] of [
       ["env, context", "goes on behind it", 1, /^$/],
-      [
-        "{}",
-        "is taken over where it cannot",
-        2,
-        /^loading the index: .*has gone: another does$/,
-      ],
+      ["{}", "is taken over where it cannot", 2, /^loading the index: .*has gone: another does$/],
     ] as const
   ) {
     Deno.test(`in workerd the load of a client that leaves ${name}`, async () => {
@@ -161,10 +144,7 @@ await withServer("Workers", r2Missing(), () => {
       await worker.r2.bucket.put(KEY, file);
       const first = worker.post(...ASKED[0], 200);
       while ((await worker.state()).reads === 0) await pause(5);
-      const others = Array.from(
-        { length: CLIENTS },
-        (_, i) => ask(worker, i % 3, wanted),
-      );
+      const others = Array.from({ length: CLIENTS }, (_, i) => ask(worker, i % 3, wanted));
       const { status, body } = await first;
       await body?.cancel();
       assert.equal(status, 499);
@@ -208,9 +188,7 @@ await withServer("Workers", r2Missing(), () => {
   }
 
   Deno.test("in workerd an index gives way while its copy for a cache is still being made", async () => {
-    const files = await Promise.all(
-      [0, 1].map((flip) => sidFile(100_000, flip)),
-    );
+    const files = await Promise.all([0, 1].map((flip) => sidFile(100_000, flip)));
     const wanted = await answersOf(files);
     let version = 0;
     await using store = Deno.serve(

@@ -33,10 +33,7 @@ async function bundled(folder: Folder, worker: string): Promise<void> {
 async function plain(folder: Folder, worker: string): Promise<void> {
   await writeBundles(folder.url);
   await Deno.rename(`${folder.path}/workers`, `${folder.path}/modules`);
-  const { code } = await esbuild.transform(worker, {
-    loader: "ts",
-    target: "es2022",
-  });
+  const { code } = await esbuild.transform(worker, { loader: "ts", target: "es2022" });
   await folder.write(
     "modules/worker.js",
     code.replaceAll(/"@espalier\/espalier(\/edge)?"/g, '"./espalier.js"'),
@@ -56,10 +53,7 @@ await withServer("Workers", r2Missing(), () => {
     Deno.test(`workerd runs the README's Worker with ${name}`, async () => {
       await using folder = await Folder.make();
       try {
-        await prepare(
-          folder,
-          await snippet("Cloudflare Workers with R2", "ts"),
-        );
+        await prepare(folder, await snippet("Cloudflare Workers with R2", "ts"));
       } finally {
         await esbuild.stop();
       }

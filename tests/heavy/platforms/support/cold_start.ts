@@ -36,11 +36,7 @@ console.log(JSON.stringify({
   );
   await folder.run("node", script, "0"); // the files have been read once
   return JSON.parse(
-    await folder.run(
-      "node",
-      script,
-      String(performance.timeOrigin + performance.now()),
-    ),
+    await folder.run("node", script, String(performance.timeOrigin + performance.now())),
   );
 }
 
@@ -53,9 +49,7 @@ async function inWorkerd() {
   await response.json();
   const first = performance.now() - start;
   // Clocks of Workers stand still between reads: the search shows in the rest.
-  const open = Number(
-    response.headers.get("server-timing")!.match(/index;dur=([\d.]+)/)![1],
-  );
+  const open = Number(response.headers.get("server-timing")!.match(/index;dur=([\d.]+)/)![1]);
   return {
     "Miniflare, workerd and isolate": worker.startMs,
     "index": open,

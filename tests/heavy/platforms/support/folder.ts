@@ -23,17 +23,10 @@ export class Folder implements AsyncDisposable {
 
   /** Runs a program to its end, and gives what it prints. @throws {Error} with what it complains of, if it fails. */
   async run(program: string, ...args: string[]): Promise<string> {
-    const { success, stdout, stderr } = await new Deno.Command(program, {
-      args,
-      cwd: this.path,
-    })
+    const { success, stdout, stderr } = await new Deno.Command(program, { args, cwd: this.path })
       .output();
     const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
-    if (!success) {
-      throw new Error(
-        `${program} ${args.join(" ")}\n${text(stdout)}${text(stderr)}`,
-      );
-    }
+    if (!success) throw new Error(`${program} ${args.join(" ")}\n${text(stdout)}${text(stderr)}`);
     return text(stdout);
   }
 

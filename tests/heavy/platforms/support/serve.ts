@@ -18,9 +18,7 @@ export async function startServer(
   watch = new Stopwatch(),
 ): Promise<Server> {
   const root = new URL("../../../../", import.meta.url);
-  const { exports } = JSON.parse(
-    await Deno.readTextFile(new URL("deno.json", root)),
-  );
+  const { exports } = JSON.parse(await Deno.readTextFile(new URL("deno.json", root)));
   const imports = Object.fromEntries(
     Object.entries<string>(exports).map(([specifier, path]) => [
       `@espalier/espalier${specifier.slice(1)}`,
@@ -38,17 +36,9 @@ export async function startServer(
   );
   const command = (await snippet("Deno", "sh")).trim().split(" ");
   const process = new Deno.Command(Deno.execPath(), {
-    args: [
-      ...command.slice(1, -1),
-      "--host=127.0.0.1",
-      "--port=0",
-      ...command.slice(-1),
-    ],
+    args: [...command.slice(1, -1), "--host=127.0.0.1", "--port=0", ...command.slice(-1)],
     cwd: folder.path,
-    env: {
-      INDEX_URL: `http://127.0.0.1:${store.addr.port}/catalogue.safetensors`,
-      NO_COLOR: "1",
-    },
+    env: { INDEX_URL: `http://127.0.0.1:${store.addr.port}/catalogue.safetensors`, NO_COLOR: "1" },
     stdout: "null",
     stderr: "piped",
   }).spawn();

@@ -107,9 +107,7 @@ export default {
 
 /** Asks V8's inspector. */
 async function heapUsage(inspector: URL): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<
-    Record<string, number>
-  >();
+  const { promise, resolve, reject } = Promise.withResolvers<Record<string, number>>();
   const socket = new WebSocket(new URL("/core:user:", inspector));
   socket.onopen = () => socket.send('{ "id": 1, "method": "Runtime.getHeapUsage" }');
   socket.onerror = () => reject(new Error("The inspector does not answer"));
