@@ -6,6 +6,7 @@
  * `deno task build:asm` writes; `deno task build:asm --check` compares and fails if something is stale.
  */
 import asc from "assemblyscript/asc";
+import { ITEM_FIELDS } from "../src/index/format/item_shape.ts";
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES, STARTS_KINDS } from "../src/index/format/layout.ts";
 import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../src/kernels/constants.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/search_layout.ts";
@@ -38,6 +39,9 @@ function layoutSource(): string {
     ...words(LEVEL_FIELDS),
     `export const RECORD_BYTES: usize = ${LEVEL_RECORD_BYTES};`,
     ...Object.entries(STARTS_KINDS).map(([name, i]) => `export const ${name}: u32 = ${i};`),
+    "",
+    "// Byte offsets in the record of the items (src/index/format/item_shape.ts).",
+    ...words(ITEM_FIELDS),
     "",
     "// Byte offsets in the search record (src/kernels/wasm/search_layout.ts).",
     ...words(SEARCH_FIELDS),

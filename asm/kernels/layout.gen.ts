@@ -30,6 +30,21 @@ export const UNARY: u32 = 0;
 export const EXCEPTIONS: u32 = 1;
 export const BITVECTOR: u32 = 2;
 
+// Byte offsets in the record of the items (src/index/format/item_shape.ts).
+export const ITEM_ORDER: usize = 0;
+export const ITEM_ORDER_BITS: usize = 4;
+export const ITEM_COUNT: usize = 8;
+export const ITEM_VALUES: usize = 12;
+export const ITEM_VALUE_BITS: usize = 16;
+export const ITEM_TEXT_BYTES: usize = 20;
+export const ITEM_ENDS_LOW: usize = 24;
+export const ITEM_ENDS_HIGH: usize = 28;
+export const ITEM_ENDS_RANK: usize = 32;
+export const ITEM_ENDS_SELECT: usize = 36;
+export const ITEM_ENDS_BITS: usize = 40;
+export const ITEM_KEY: usize = 44;
+export const ITEM_KEY_LENGTH: usize = 48;
+
 // Byte offsets in the search record (src/kernels/wasm/search_layout.ts).
 export const LEVEL: usize = 0;
 export const STEP: usize = 4;

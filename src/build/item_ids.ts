@@ -29,9 +29,8 @@ export interface IdWriter {
 /** Ids of one type, by input row. */
 export interface IdSource {
   readonly length: number;
-  isSame(row: number, other: number): boolean;
-  /** What tells an id from others in a `Set`. */
-  key(row: number): bigint | string;
+  /** Below 0 where the id of a row stands before that of the other: integers as numbers, strings by UTF-8; 0 if equal. */
+  compare(row: number, other: number): number;
   /** What the header is to say of these rows. */
   shape(rows: Uint32Array): ItemsShape;
   writer(shape: ItemsShape, sections: Sections): IdWriter;
@@ -77,6 +76,9 @@ class IntegerIds implements IdSource {
   #halves: Uint32Array;
   #min: bigint | number = Infinity;
   #max: bigint | number = -Infinity;
+  /** Halves of the smallest modulo 2^64. */
+  #minLow = 0;
+  #minHigh = 0;
 
   constructor(ids: ArrayLike<unknown>) {
     this.length = ids.length;
@@ -110,18 +112,26 @@ class IntegerIds implements IdSource {
     if (id < this.#min) this.#min = id;
     if (id > this.#max) this.#max = id;
     const [min, max] = [BigInt(this.#min), BigInt(this.#max)];
+    this.#minLow = Number(BigInt.asUintN(32, min));
+    this.#minHigh = Number(BigInt.asUintN(32, min >> 32n));
     if (isIdRange(min, max)) return;
     const expected = "64-bit integers, the largest less than 2^64 above the smallest";
     throw badItem(row, id, expected);
   }
 
-  isSame(row: number, other: number): boolean {
-    const halves = this.#halves;
-    return halves[2 * row] === halves[2 * other] && halves[2 * row + 1] === halves[2 * other + 1];
+  compare(row: number, other: number): number {
+    const high = this.#high(row) - this.#high(other);
+    return high || this.#low(row) - this.#low(other);
   }
 
-  key(row: number): bigint {
-    return BigInt(this.#halves[2 * row + 1]) << 32n | BigInt(this.#halves[2 * row]);
+  /** Low half of an id relative to the smallest. */
+  #low(row: number): number {
+    return (this.#halves[2 * row] - this.#minLow) >>> 0;
+  }
+
+  #high(row: number): number {
+    const borrow = this.#halves[2 * row] < this.#minLow ? 1 : 0;
+    return (this.#halves[2 * row + 1] - this.#minHigh - borrow) >>> 0;
   }
 
   shape({ length }: Uint32Array): IntegerItems {
@@ -129,20 +139,14 @@ class IntegerIds implements IdSource {
   }
 
   writer(shape: IntegerItems, sections: Sections): IdWriter {
-    const halves = this.#halves;
     const words = sectionView(sections, "items.ids");
     const bits = idBits(shape);
     const [lowBits, highBits] = [Math.min(32, bits), Math.max(0, bits - 32)];
-    const min = BigInt(this.#min);
-    const minLow = Number(BigInt.asUintN(32, min));
-    const minHigh = Number(BigInt.asUintN(32, min >> 32n));
     let at = 0;
     return {
-      push(row) {
-        const low = halves[2 * row] - minLow;
-        const high = halves[2 * row + 1] - minHigh - (low < 0 ? 1 : 0);
-        putBits(words, at, lowBits, low);
-        putBits(words, at + 32, highBits, high);
+      push: (row) => {
+        putBits(words, at, lowBits, this.#low(row));
+        putBits(words, at + 32, highBits, this.#high(row));
         at += bits;
       },
       finish() {},
@@ -178,12 +182,15 @@ class StringIds implements IdSource {
     }
   }
 
-  isSame(row: number, other: number): boolean {
-    return this.#ids[row] === this.#ids[other];
-  }
-
-  key(row: number): string {
-    return this.#ids[row];
+  compare(row: number, other: number): number {
+    const [a, b] = [this.#ids[row], this.#ids[other]];
+    if (a === b) return 0;
+    const end = Math.min(a.length, b.length);
+    for (let i = 0; i < end; i++) {
+      const [x, y] = [a.charCodeAt(i), b.charCodeAt(i)];
+      if (x !== y) return place(x) - place(y);
+    }
+    return a.length - b.length;
   }
 
   shape(rows: Uint32Array): StringItems {
@@ -232,4 +239,9 @@ function utf8Length(text: string): number {
     if (unit >= 0x80) bytes += unit < 0x800 || (unit & 0xf800) === 0xd800 ? 1 : 2;
   }
   return bytes;
+}
+
+/** Puts halves of surrogate pairs behind all other characters, where UTF-8 has them. */
+function place(unit: number): number {
+  return (unit & 0xf800) === 0xd800 ? unit + 0x10000 : unit;
 }

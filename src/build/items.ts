@@ -3,11 +3,12 @@ import { LimitError } from "../errors.ts";
 import { type IdSource, type ItemIds, readIds } from "./item_ids.ts";
 import { type ItemsShape, MAX_ITEMS } from "../index/format/item_shape.ts";
 import { NONE } from "../index/format/layout.ts";
+import { writeItemOrder } from "./item_order.ts";
 import type { Progress } from "./progress.ts";
 import { type Sections, sectionView, writeSamples } from "../index/section_views.ts";
 
-/** Groups with more rows than this are looked through with a `Map`. */
-const FEW = 16;
+/** An index of no more items than this can find them by their ids, unless the builder is told otherwise. */
+const MOST_BY_DEFAULT = 1e6;
 
 /** Ids in the order in which they are to be stored. */
 export interface PlannedItems {
@@ -26,11 +27,18 @@ export interface SharedItems {
   readonly numberOf: Uint32Array;
 }
 
+/** What is to be known of items beside their ids. */
+interface ItemPlan {
+  /** Whether filters are to know the items of sequences that have several: 4 bytes a row and 4 an item more. */
+  needsShared: boolean;
+  /** Whether ids are to lead back; undefined where that depends on how many there are. */
+  lookup: boolean | undefined;
+}
+
 /**
- * Sorts ids by ordinal. Memory: 4 bytes a row and 4 a sequence, and 8 a row for integers that are not in a
+ * Sorts ids by ordinal, those of one sequence by id. Memory: 4 bytes a row and 4 a sequence, and 8 a row for integers that are not in a
  * `BigInt64Array` or `BigUint64Array`.
  *
- * @param needsShared whether filters are to know the items of sequences that have several: 4 bytes a row and 4 an item more.
  * @throws {BuildInputError} naming the row of an id that is none, or of another type than the first.
  * @throws {LimitError} if there are more than 2^30.
  */
@@ -39,7 +47,7 @@ export async function planItems(
   ordinals: Uint32Array,
   size: number,
   progress: Progress,
-  needsShared: boolean,
+  { needsShared, lookup }: ItemPlan,
 ): Promise<PlannedItems> {
   const ids = await readIds(items, progress);
   const { rows, ends } = await sortByOrdinal(ordinals, size, progress);
@@ -58,8 +66,11 @@ export async function planItems(
     ? sharedOf(distinct, places, ordinals)
     : undefined;
   const shape = ids.shape(distinct);
+  if (shared) shape.shared = shared.count;
+  if (lookup !== false && await areAscending(distinct, ids, progress)) shape.lookup = "identity";
+  else if (lookup ?? distinct.length <= MOST_BY_DEFAULT) shape.lookup = "permuted";
   return {
-    shape: shared ? { ...shape, shared: shared.count } : shape,
+    shape,
     ids,
     rows: distinct,
     shared,
@@ -108,7 +119,7 @@ async function sortByOrdinal(ordinals: Uint32Array, size: number, progress: Prog
 }
 
 /**
- * Keeps of equal ids of one sequence the first, in place.
+ * Sorts the rows of each sequence by their ids and keeps of equal ones the first, in place.
  *
  * @param places takes, for each input row, the place of the id that is kept for it.
  */
@@ -119,26 +130,38 @@ async function withoutRepeats(
   progress: Progress,
   places?: Uint32Array,
 ): Promise<Uint32Array> {
+  const compare = (a: number, b: number) => ids.compare(a, b) || a - b;
   let kept = 0;
   let at = 0;
   const keep = (end: number) => {
     const first = kept;
-    const seen = end - at > FEW ? new Map<bigint | string, number>() : undefined;
+    if (end - at > 1) rows.subarray(at, end).sort(compare);
     for (; at < end; at++) {
       const row = rows[at];
-      let place = first;
-      if (seen) place = seen.get(ids.key(row)) ?? kept;
-      else while (place < kept && !ids.isSame(rows[place], row)) place++;
-      if (places) places[row] = place;
-      if (place < kept) continue;
-      seen?.set(ids.key(row), place);
-      rows[kept++] = row;
+      const isRepeated = kept > first && ids.compare(rows[kept - 1], row) === 0;
+      if (!isRepeated) rows[kept++] = row;
+      if (places) places[row] = kept - 1;
     }
   };
   await progress.over("compare items", ends.length, (from, to) => {
     for (let ordinal = from; ordinal < to; ordinal++) keep(ends[ordinal]);
   }, rows.length);
   return rows.subarray(0, kept);
+}
+
+/** Whether the ids of these rows ascend: then entries are in the order of their ids as they stand. */
+async function areAscending(
+  rows: Uint32Array,
+  ids: IdSource,
+  progress: Progress,
+): Promise<boolean> {
+  let isSo = true;
+  await progress.over("look at the order of ids", rows.length, (from, to) => {
+    for (let i = Math.max(1, from); isSo && i < to; i++) {
+      isSo = ids.compare(rows[i - 1], rows[i]) <= 0;
+    }
+  });
+  return isSo;
 }
 
 /** Writes items into their sections. */
@@ -148,6 +171,7 @@ export async function writeItems(
   size: number,
   sections: Sections,
   progress: Progress,
+  wasm?: WebAssembly.Module,
 ): Promise<void> {
   const writer = ids.writer(shape, sections);
   const starts = sectionView(sections, "items.starts");
@@ -160,4 +184,5 @@ export async function writeItems(
   }, ordinals.length);
   writer.finish();
   if (rows.length > size) writeSamples(sections, "items.starts", rows.length);
+  if (shape.lookup === "permuted") await writeItemOrder(shape, sections, progress, wasm);
 }

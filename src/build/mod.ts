@@ -46,11 +46,17 @@ export interface BuildOptions {
   filters?: Readonly<Record<string, FilterValues>>;
   /**
    * Item ids to keep in the index, one per input row: integers of 64 bits (numbers must be safe integers), or strings.
-   * Several rows may share a sequence, which then has several items, in the order of the rows; equal ids of one
+   * Several rows may share a sequence, which then has several items, in the order of their ids; equal ids of one
    * sequence are kept once. Costs 12 to 24 bytes a row while building; in the index as many bits as the range of the
    * integers takes, or the UTF-8 and some bits, for each.
    */
   items?: ItemIds;
+  /**
+   * Whether ids lead back to sequences (`index.ordinalsOfItem`, `excludeItems`, filters of items). Default: up to 1 million
+   * items, and where it costs nothing, as ids ascend with the sequences. Else it costs ceil(log2(items)) bits an item, and
+   * 16 to 24 bytes an item while building.
+   */
+  itemLookup?: boolean;
   /**
    * What made the sequences of texts, to be kept in the index for whoever turns them back: a name of 1 to 200
    * characters and, for a file, its SHA-256, hex.
@@ -116,7 +122,7 @@ export async function buildIndex(
     });
   }
   checkOptionNames("buildIndex", options, BUILD_OPTIONS);
-  const { vocabSize, reportOrdinals, items, tokenizer, wasm, signal } = options;
+  const { vocabSize, reportOrdinals, items, itemLookup, tokenizer, wasm, signal } = options;
   if (!Number.isInteger(vocabSize) || vocabSize < 2 || vocabSize > MAX_VOCAB) {
     throw rangeError(
       `Cannot build: vocabSize is ${vocabSize}, expected an integer in [2, ${MAX_VOCAB}]`,
@@ -131,10 +137,11 @@ export async function buildIndex(
   }
   const filters = filterEntries(options.filters);
   checkItems(items);
+  if (itemLookup && !items) throw typeError("Cannot build: itemLookup needs items, found none");
   signal?.throwIfAborted();
   const progress = new Progress(options);
   const keepRows = reportOrdinals !== undefined || items !== undefined || filters.length > 0;
-  progress.passes = 2 + Number(keepRows) + filters.length + (items ? 5 : 0);
+  progress.passes = 2 + Number(keepRows) + filters.length + (items ? 8 : 0);
   const rows = await readRows(sequences, {
     ...options,
     keepRows,
@@ -157,7 +164,10 @@ export async function buildIndex(
   );
   const { size } = shape;
   const hasFilters = filters.length > 0;
-  const plannedItems = items && await planItems(items, ordinals, size, progress, hasFilters);
+  const plannedItems = items && await planItems(items, ordinals, size, progress, {
+    needsShared: hasFilters,
+    lookup: itemLookup,
+  });
   const plannedFilters = [];
   for (const [name, values] of filters) {
     const shared = plannedItems?.shared;
@@ -176,7 +186,7 @@ export async function buildIndex(
   const { sections } = planData(shape);
   const placed = { heap, data, header: { tensors: sections } };
   plannedFilters.forEach((filter, i) => writeFilter(filter, i, placed, size));
-  if (plannedItems) await writeItems(plannedItems, ordinals, size, placed, progress);
+  if (plannedItems) await writeItems(plannedItems, ordinals, size, placed, progress, wasm);
   const digests = await digestChunks(
     (offset, length) => heap.u8(data + offset, length),
     dataByteLength,
@@ -193,6 +203,7 @@ const BUILD_OPTIONS = [
   "reportOrdinals",
   "filters",
   "items",
+  "itemLookup",
   "tokenizer",
   "wasm",
   "signal",

@@ -2,6 +2,7 @@
 import { BuildInputError, LimitError } from "../errors.ts";
 import { WasmHeap } from "../wasm/heap.ts";
 import type { Progress } from "./progress.ts";
+import { sortInPieces } from "./sort_records.ts";
 import { badToken, type RowCursor, type SequenceMatrix } from "./row_cursor.ts";
 
 /** Rows go through WASM memory in chunks of about so many bytes. */
@@ -9,9 +10,6 @@ export const CHUNK_BYTES = 2 ** 20;
 /** Keys are dealt into buckets by so many top bits. */
 export const BUCKET_BITS = 11;
 export const BUCKETS = 2 ** BUCKET_BITS;
-/** Most rows that one call sorts. */
-const PIECE_ROWS = 2 ** 17;
-
 interface SortOptions {
   vocabSize: number;
   /** Whether to remember which input row a record came from. */
@@ -97,21 +95,10 @@ export async function sortMatrix(
     );
     if (!isDealt) throw inputChanged();
   });
-  // Large buckets are split before they are sorted, so that no call takes long.
-  const pieces: { from: number; count: number }[] = [];
   for (let bucket = 0; bucket < BUCKETS; bucket++) {
-    pieces.push({ from: starts[bucket], count: starts[bucket + 1] - starts[bucket] });
-    for (let piece = pieces.pop(); piece; piece = pieces.pop()) {
-      const { from, count } = piece;
-      const address = records + from * words * 4;
-      if (count > PIECE_ROWS) {
-        const lesser = heap.exports.splitRecords(address, count, words, keyWords, key);
-        pieces.push({ from: from + lesser, count: count - lesser }, { from, count: lesser });
-      } else {
-        heap.exports.sortRecords(address, count, words, keyWords, key);
-      }
-      await progress.tick("sort", count > PIECE_ROWS ? from : from + count, rows);
-    }
+    const count = starts[bucket + 1] - starts[bucket];
+    const all = { heap, address: records, words, keyWords, room: key };
+    await sortInPieces(all, starts[bucket], count, (done) => progress.tick("sort", done, rows));
   }
   return new KeyCursor(heap.u32(records, rows * words), rows, words, layout);
 }

@@ -3,9 +3,12 @@ import { rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { checkOrdinal, filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
 import { FilterBits } from "../index/filter_bits.ts";
+import type { EntryPlace } from "../index/entries.ts";
+import type { LoadedIndex } from "../index/index_memory.ts";
+import { ItemFinder } from "../index/item_finder.ts";
 import type { BeamSearchOptions } from "./types.ts";
 
-/** Most ordinals that a batch row may exclude. */
+/** Most ordinals, and most item ids, that a batch row may exclude. */
 const MAX_EXCLUDED = 10_000;
 
 /** Filters of one search. Disposing of it gives back what the search has made or retained. */
@@ -14,9 +17,12 @@ export interface BatchFilters extends Disposable {
   readonly rows: readonly (FilterBits | undefined)[] | undefined;
 }
 
+/** What may be said of rows. */
+export type RowRules = Pick<BeamSearchOptions, "filter" | "exclude" | "excludeItems">;
+
 /** Whether a search needs filters, and so all levels of the index. */
-export function isFiltered({ filter, exclude }: BeamSearchOptions): boolean {
-  return filter !== undefined || exclude !== undefined;
+export function isFiltered({ filter, exclude, excludeItems }: RowRules): boolean {
+  return filter !== undefined || exclude !== undefined || excludeItems !== undefined;
 }
 
 /**
@@ -27,19 +33,23 @@ export function isFiltered({ filter, exclude }: BeamSearchOptions): boolean {
  */
 export function batchFilters(
   index: ConstraintIndex,
-  options: BeamSearchOptions,
+  options: RowRules,
   batchSize: number,
 ): BatchFilters {
   if (!isFiltered(options)) return { rows: undefined, [Symbol.dispose]() {} };
   const loaded = loadedIndexOf(index);
   const filters = perRow("filter", filterList(options.filter, batchSize), batchSize);
   const excluded = perRow("exclude", options.exclude ?? [], batchSize, true);
+  const excludedItems = perRow("excludeItems", options.excludeItems ?? [], batchSize, true);
   // Anything but undefined counts, null included: what is meant as a filter must not be passed over.
   const bits = filters.map((filter) =>
     filter === undefined ? undefined : filterBitsOf(filter, loaded)
   );
   const ordinals = excluded.map((list) =>
     list === undefined ? undefined : excludedOrdinals(list, index.size)
+  );
+  const places = excludedItems.map((ids) =>
+    ids === undefined ? undefined : excludedPlaces(ids, loaded)
   );
   const made: FilterBits[] = [];
   const release = () => made.splice(0).forEach((filter) => filter.release());
@@ -50,10 +60,11 @@ export function batchFilters(
   let all: FilterBits | undefined;
   try {
     const rows = bits.map((own, row) => {
-      const gone = ordinals[row];
-      if (!gone?.length) return own && keep(own.retain());
+      const sequences = ordinals[row] ?? new Uint32Array();
+      const entries = places[row] ?? [];
+      if (sequences.length + entries.length === 0) return own && keep(own.retain());
       const base = own ?? (all ??= keep(FilterBits.all(loaded)));
-      return keep(base.without(gone));
+      return keep(base.without(sequences, entries));
     });
     return { rows, [Symbol.dispose]: release };
   } catch (error) {
@@ -112,4 +123,22 @@ function excludedOrdinals(list: ArrayLike<number>, size: number): Uint32Array {
     ordinals[i] = list[i];
   }
   return ordinals;
+}
+
+/** Entries of excluded items. Ids that the index does not have exclude nothing. */
+function excludedPlaces(ids: readonly (bigint | string)[], loaded: LoadedIndex): EntryPlace[] {
+  if (!Array.isArray(ids)) {
+    throw typeError(
+      'Cannot search: expected arrays of item ids in "excludeItems", one per batch row',
+      { expected: "(bigint | string)[]", actual: typeof ids },
+    );
+  }
+  if (ids.length > MAX_EXCLUDED) {
+    throw rangeError(
+      `Cannot exclude ${ids.length} items: expected at most ${MAX_EXCLUDED} per batch row; make a filter of them with index.filter({ items }).not()`,
+      { expected: MAX_EXCLUDED, actual: ids.length },
+    );
+  }
+  const finder = ItemFinder.of(loaded);
+  return Array.from(ids).flatMap((id) => finder.placesOf(id));
 }

@@ -1,6 +1,7 @@
 /** Beam search over a kernel and a model. */
 import { BackendError, checkOptionNames, EspalierError, typeError } from "../errors.ts";
 import { ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
+import { partCount } from "../index/format/header.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
 import {
@@ -174,8 +175,10 @@ class SearchDecoder implements Decoder {
     }
     const { signal } = options;
     signal?.throwIfAborted();
-    const { loading } = loadedIndexOf(index);
-    const needed = isFiltered(options)
+    const { loading, shape: stored } = loadedIndexOf(index);
+    const needed = options.excludeItems
+      ? partCount(stored)
+      : isFiltered(options)
       ? index.maxLength
       : loading.isComplete
       ? 0

@@ -16,8 +16,8 @@ export interface FoundItem {
 }
 
 /**
- * Item ids of a result, best first, for every batch row: those of one sequence stand together, in the order in which the
- * builder was given them. About a microsecond per sequence. Only the items that passed the filter of their batch row are
+ * Item ids of a result, best first, for every batch row: those of one sequence stand together, in the order of
+ * their ids. About a microsecond per sequence. Only the items that passed the filter of their batch row are
  * listed: the result holds them, so that the filter may be disposed of, and the result copied.
  *
  * @param index the index that was searched.

@@ -26,6 +26,7 @@ const SEARCH_OPTIONS = [
   "padToken",
   "filter",
   "exclude",
+  "excludeItems",
   "signal",
 ] as const satisfies readonly (keyof BeamSearchOptions)[];
 

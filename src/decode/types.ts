@@ -105,6 +105,13 @@ export interface BeamSearchOptions {
    * 0.25 µs per ordinal; on a GPU also the upload of that copy. What many searches share is cheaper as a filter.
    */
   exclude?: readonly (ArrayLike<number> | undefined)[];
+  /**
+   * Item ids per batch row, at most 10 000 each, none of which may come out; undefined for none. An item of a shared
+   * sequence is taken out alone: the sequence is still found where it has others. Ids that the index does not have
+   * exclude nothing. Needs an index whose ids lead back (`itemLookup`). Costs what `exclude` costs, and a few
+   * microseconds per id.
+   */
+  excludeItems?: readonly (readonly (bigint | string)[] | undefined)[];
   /** Stops the search between steps; the search rejects with the signal's reason. */
   signal?: AbortSignal;
 }

@@ -22,6 +22,13 @@ export interface SharedSequence {
   readonly number: number;
 }
 
+/** Where an entry stands. */
+export interface EntryPlace {
+  readonly ordinal: number;
+  /** Where its sequence has others: its number among the shared entries, and those of its sequence, from … to - 1. */
+  readonly shared?: { readonly number: number; readonly from: number; readonly to: number };
+}
+
 const known = new WeakMap<LoadedIndex, Entries>();
 
 /** The entries of one index. */

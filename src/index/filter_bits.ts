@@ -16,7 +16,8 @@
  */
 import type { LevelShape } from "./format/layout.ts";
 import { innerEdges, LEVEL_FIELDS, LEVEL_RECORD_BYTES, rowWords } from "./format/layout.ts";
-import { EntrySet, type SharedBits } from "./entry_set.ts";
+import { Entries, type EntryPlace } from "./entries.ts";
+import { EntrySet, hasEntry, type SharedBits } from "./entry_set.ts";
 import type { LoadedIndex } from "./index_memory.ts";
 
 const SLACK_BYTES = 16;
@@ -213,13 +214,15 @@ export class FilterBits {
   }
 
   /**
-   * A copy without some sequences: their ends are cleared, and the paths that then lead to none. Cost: the copy, and a
-   * step up the trie for every token that goes.
+   * A copy without some sequences, and without some entries: ends are cleared, and the paths that then lead to none. Cost:
+   * the copy, and a step up the trie for every token that goes.
    */
-  without(ordinals: Uint32Array): FilterBits {
+  without(sequences: Uint32Array, entries: readonly EntryPlace[] = []): FilterBits {
     const { loaded, address, byteLength } = this;
     const { heap, table, shape } = loaded;
-    return FilterBits.#make(loaded, this.shared, (result) => {
+    const { shared, emptied } = this.#sharedWithout(entries);
+    const ordinals = Uint32Array.from([...sequences, ...emptied]);
+    return FilterBits.#make(loaded, shared, (result) => {
       const words = shape.levels.length * 2;
       const record = heap.allocate(4 * (words + ordinals.length));
       heap.u8(result.address, byteLength).set(heap.u8(address, byteLength));
@@ -236,6 +239,25 @@ export class FilterBits {
     });
   }
 
+  /** Shared entries without some, and the sequences of which then none is left. */
+  #sharedWithout(entries: readonly EntryPlace[]) {
+    let { shared } = this;
+    if (entries.some((entry) => entry.shared)) {
+      shared = shared?.slice() ??
+        new Uint32Array(Math.ceil(Entries.of(this.loaded).sharedCount / 32)).fill(-1);
+    }
+    for (const { shared: place } of entries) {
+      if (place) shared![place.number >>> 5] &= ~(1 << (place.number & 31));
+    }
+    const emptied = new Set<number>();
+    for (const { ordinal, shared: place } of entries) {
+      let number = place?.from ?? 0;
+      while (place && number < place.to && !hasEntry(shared!, number)) number++;
+      if (!place || number === place.to) emptied.add(ordinal);
+    }
+    return { shared, emptied };
+  }
+
   /** Allowed sequences. One pass over the ends. */
   count(): number {
     const { endsByteLength } = planOf(this.loaded);
@@ -249,6 +271,11 @@ export class FilterBits {
     while (ordinal >= shape.levels[d].ends) ordinal -= shape.levels[d++].ends;
     const byte = heap.u8(this.address + this.ends[d]! + (ordinal >>> 3), 1)[0];
     return (byte >> (ordinal & 7) & 1) === 1;
+  }
+
+  /** Whether an entry is allowed. */
+  allows({ ordinal, shared }: EntryPlace): boolean {
+    return this.has(ordinal) && (!shared || !this.shared || hasEntry(this.shared, shared.number));
   }
 
   /** The allowed entries, in a new set. */

@@ -1,17 +1,23 @@
 /** Item filters: subsets of an index's sequences, and their algebra. */
 import { EspalierError, rangeError, typeError } from "../errors.ts";
+import { Entries } from "./entries.ts";
 import { FilterBits } from "./filter_bits.ts";
 import { evaluate, type FilterExpression, isExpression } from "./filter_expression.ts";
 import type { LoadedIndex } from "./index_memory.ts";
+import { ItemFinder } from "./item_finder.ts";
 import { namedFilterSet } from "./named_filters.ts";
 
 /**
- * Which sequences a filter allows: ordinals, or bit i of byte i >> 3 for ordinal i, or an expression over the named
- * filters of the index.
+ * What a filter allows: ordinals, or bit i of byte i >> 3 for ordinal i: all items of these sequences; or item ids; or an
+ * expression over the named filters of the index.
  */
-export type AllowedItems = Iterable<number> | { bits: Uint8Array } | FilterExpression;
+export type AllowedItems =
+  | Iterable<number>
+  | { bits: Uint8Array }
+  | { items: Iterable<bigint | string> }
+  | FilterExpression;
 
-let construct: (bits: FilterBits) => ItemFilter;
+let construct: (bits: FilterBits, unknownItems?: number) => ItemFilter;
 let access: (filter: ItemFilter) => FilterBits;
 
 /**
@@ -39,15 +45,18 @@ let access: (filter: ItemFilter) => FilterBits;
 export class ItemFilter implements Disposable {
   /** Sequences of which an item is allowed. */
   readonly size: number;
+  /** Where it was made of item ids: how many of them the index does not have. Else 0. */
+  readonly unknownItems: number;
   #bits: FilterBits | undefined;
 
   static {
-    construct = (bits) => new ItemFilter(bits);
+    construct = (bits, unknownItems = 0) => new ItemFilter(bits, unknownItems);
     access = (filter) => filter.#open();
   }
 
-  private constructor(bits: FilterBits) {
+  private constructor(bits: FilterBits, unknownItems = 0) {
     this.#bits = bits;
+    this.unknownItems = unknownItems;
     this.size = bits.count();
   }
 
@@ -92,6 +101,18 @@ export class ItemFilter implements Disposable {
     return bits.has(ordinal);
   }
 
+  /**
+   * Whether an item is allowed, in one of its sequences at least; not, if the index has no such item. A few microseconds.
+   *
+   * @throws {TypeError} for an id of another type than those of the index.
+   * @throws {EspalierError} with code `"no-items"` or `"no-item-lookup"` if the index was built without; `"not-loaded"`
+   * before `ready`.
+   */
+  hasItem(item: bigint | string): boolean {
+    const bits = this.#open();
+    return ItemFinder.of(bits.loaded).placesOf(item).some((place) => bits.allows(place));
+  }
+
   /** Gives the memory back. Later use throws an `EspalierError` with code `"disposed"`. */
   [Symbol.dispose](): void {
     this.#bits?.release();
@@ -127,13 +148,14 @@ export function makeFilter(loaded: LoadedIndex, allowed: AllowedItems): ItemFilt
     return construct(FilterBits.of(loaded, ordinals, shared));
   }
   const isObject = typeof allowed === "object" && allowed !== null;
+  if (isObject && "items" in allowed) return filterOfItems(loaded, allowed.items);
   if (isObject && "bits" in allowed) {
     return construct(FilterBits.of(loaded, checkBits(allowed.bits, size)));
   }
   if (!isObject || typeof allowed[Symbol.iterator] !== "function") {
     throw typeError(
-      "Cannot make a filter: expected ordinals, in an array or any iterable, or { bits: Uint8Array }",
-      { expected: "Iterable<number> | { bits: Uint8Array }", actual: typeof allowed },
+      "Cannot make a filter: expected ordinals, in an array or any iterable, { bits: Uint8Array } or { items: ids }",
+      { expected: "Iterable<number> | { bits: Uint8Array } | { items }", actual: typeof allowed },
     );
   }
   const bits = new Uint8Array(Math.ceil(size / 8));
@@ -142,6 +164,34 @@ export function makeFilter(loaded: LoadedIndex, allowed: AllowedItems): ItemFilt
     bits[ordinal >>> 3] |= 1 << (ordinal & 7);
   }
   return construct(FilterBits.of(loaded, bits));
+}
+
+/** Allows the items with these ids, each in all of its sequences. */
+function filterOfItems(loaded: LoadedIndex, items: Iterable<bigint | string>): ItemFilter {
+  // A string is an iterable of its characters.
+  if (typeof items !== "object" || typeof items?.[Symbol.iterator] !== "function") {
+    throw typeError(
+      "Cannot make a filter: expected item ids in an array, or any iterable of them",
+      {
+        expected: "Iterable<bigint | string>",
+        actual: typeof items,
+      },
+    );
+  }
+  const finder = ItemFinder.of(loaded);
+  const bits = new Uint8Array(Math.ceil(loaded.shape.size / 8));
+  const { sharedCount } = Entries.of(loaded);
+  const entries = sharedCount > 0 ? new Uint32Array(Math.ceil(sharedCount / 32)) : undefined;
+  let unknown = 0;
+  for (const id of items) {
+    const places = finder.placesOf(id);
+    unknown += Number(places.length === 0);
+    for (const { ordinal, shared } of places) {
+      bits[ordinal >>> 3] |= 1 << (ordinal & 7);
+      if (shared) entries![shared.number >>> 5] |= 1 << (shared.number & 31);
+    }
+  }
+  return construct(FilterBits.of(loaded, bits, entries), unknown);
 }
 
 /**

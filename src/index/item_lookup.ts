@@ -1,6 +1,6 @@
 /**
  * Item ids in the index: every sequence has one or more, all of them integers of 64 bits, or all strings. They are
- * sorted by ordinal, those of one sequence in the order of the input (layout: layout.ts).
+ * sorted by ordinal, those of one sequence by id (layout: layout.ts); in files of an earlier version in the order of the input.
  */
 import { EspalierError } from "../errors.ts";
 import { getBits } from "./bits/bit_vector.ts";
@@ -66,7 +66,8 @@ export function idsOf(loaded: LoadedIndex, first: number, end: number): bigint[]
   return Array.from({ length: count }, (_, i) => min + idAt(ids, first + i, bits));
 }
 
-function requireItems(loaded: LoadedIndex): ItemsShape {
+/** @throws {EspalierError} with code `"no-items"`, or `"not-loaded"`. */
+export function requireItems(loaded: LoadedIndex): ItemsShape {
   const { items } = loaded.shape;
   if (!items) {
     throw new EspalierError(

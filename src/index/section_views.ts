@@ -18,6 +18,7 @@ export type SectionName =
   | "items.ids"
   | "items.ends.low"
   | "items.text"
+  | "items.order"
   | `filter${number}.${"bits" | "low" | "high" | "entries"}`;
 
 /** Words of a section, padding included; none where the index has no such section. */

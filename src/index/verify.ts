@@ -3,8 +3,9 @@ import { getBits, isSound, isZeroFrom, popcount } from "./bits/bit_vector.ts";
 import { forEachValue, isSoundEliasFano } from "./bits/elias_fano.ts";
 import { bitVectorView, sectionView } from "./section_views.ts";
 import type { LoadedIndex } from "./index_memory.ts";
-import { idBits, type IntegerItems, type StringItems } from "./format/item_shape.ts";
+import { idBits, type IntegerItems, orderBits, type StringItems } from "./format/item_shape.ts";
 import { openStrings } from "./item_lookup.ts";
+import { ItemFinder } from "./item_finder.ts";
 import { Entries } from "./entries.ts";
 import { hasEntry, hasOrdinal } from "./entry_set.ts";
 import { filterBitsAt, openList } from "./named_filters.ts";
@@ -27,7 +28,14 @@ export function findItemsFault(
       };
     }
   }
-  return items.type === "string" ? findStringFault(loaded, items) : findIntegerFault(loaded, items);
+  const fault = items.type === "string"
+    ? findStringFault(loaded, items)
+    : findIntegerFault(loaded, items);
+  if (fault || !items.lookup) return fault;
+  const order = sectionView(loaded, "items.order");
+  const isInOrder = isZeroFrom(order, items.count * orderBits(items)) &&
+    ItemFinder.whileLoading(loaded).isSound();
+  return isInOrder ? undefined : { section: "items.order", what: "it is not the order of the ids" };
 }
 
 function findIntegerFault(loaded: LoadedIndex, items: IntegerItems) {

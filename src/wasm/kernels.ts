@@ -38,6 +38,9 @@ export interface WasmExports {
   ): void;
   joinRows(source: number, rowWords: number, states: number, target: number): void;
   forbid(levels: number, filter: number, ordinals: number, count: number): void;
+  seekItem(items: number, isAfter: number): number;
+  itemAt(items: number, place: number): number;
+  isOrdered(items: number, room: number): number;
   verifyLevel(level: number): number;
   isZero(from: number, to: number): number;
   logSumExp(row: number, n: number): number;

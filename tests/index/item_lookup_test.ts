@@ -5,6 +5,7 @@ import fc from "fast-check";
 import {
   BuildInputError,
   ConstraintIndex,
+  createDecoder,
   EspalierError,
   IndexFormatError,
   IndexIntegrityError,
@@ -100,16 +101,20 @@ Deno.test("Many items of one sequence, and at the bounds of blocks", async () =>
 
 Deno.test("Ids take as many bits as their range", async () => {
   const rows = Array.from({ length: 4096 }, (_, i) => [i >> 6, i & 63]);
-  const bytesOf = async (items: Items) => {
+  const bytesOf = async (items: Items, itemLookup?: boolean) => {
     using plain = await buildIndex(rows, { vocabSize: 64 });
-    using index = await buildIndex(rows, { vocabSize: 64, items });
+    using index = await buildIndex(rows, { vocabSize: 64, items, itemLookup });
     const size = (index: ConstraintIndex) => loadedIndexOf(index).dataByteLength;
     return size(index) - size(plain);
   };
   assert.equal(await bytesOf(rows.map(() => 77n)), 0);
-  assert.equal(await bytesOf(rows.map((_, i) => -5 + i % 2)), 512 + 256);
+  const twoValues = rows.map((_, i) => -5 + i % 2);
+  assert.equal(await bytesOf(twoValues, false), 512 + 256);
+  // To lead back they take 12 bits more each, or none where they ascend.
+  assert.equal(await bytesOf(twoValues), 512 + 256 + 12 * 512 + 256);
   assert.equal(await bytesOf(rows.map((_, i) => i)), 12 * 512 + 256);
-  assert.equal(await bytesOf(rows.map((_, i) => i % 2 ? 0n : 2n ** 64n - 1n)), 64 * 512 + 256);
+  const farApart = rows.map((_, i) => i % 2 ? 0n : 2n ** 64n - 1n);
+  assert.equal(await bytesOf(farApart, false), 64 * 512 + 256);
 });
 
 Deno.test("An index without items says so", async () => {
@@ -340,4 +345,93 @@ for (const kind of ["integer", "string"] as const) {
       assert.deepEqual(index.toBytes(), bytes);
     });
   }
+}
+
+Deno.test("Ids of the wrong kind are named as such, and others lead nowhere", async () => {
+  using integers = await buildIndex([[1], [2], [2]], { vocabSize: 4, items: [5, 6, 9] });
+  using strings = await buildIndex([[1], [2], [2]], { vocabSize: 4, items: ["5", "b", "c"] });
+  const wrong = (index: ConstraintIndex, id: unknown, expected: RegExp) => {
+    const ids = [id as bigint];
+    assert.throws(() => index.ordinalsOfItem(ids[0]), { name: "TypeError", message: expected });
+    assert.throws(() => index.filter({ items: ids }), { name: "TypeError", message: expected });
+  };
+  wrong(integers, 5, /expected a bigint, such as 5n/);
+  wrong(integers, "5", /by a string: the ids of the index are integers/);
+  wrong(strings, 5, /expected a string, such as "5"/);
+  wrong(strings, 5n, /by a bigint: the ids of the index are strings/);
+  wrong(strings, undefined, /by a undefined/);
+  assert.throws(() => strings.filter({ items: "abc" }), TypeError);
+  assert.deepEqual(strings.ordinalsOfItem("\ud800"), []);
+  assert.deepEqual(strings.ordinalsOfItem("b".repeat(100_000)), []);
+  using all = strings.filter({ items: ["x", "y"] });
+  assert.deepEqual([all.size, all.itemCount, all.unknownItems], [0, 0, 2]);
+});
+
+Deno.test("An index whose ids do not lead back says so", async () => {
+  const rows = [[1], [2], [3]];
+  using index = await buildIndex(rows, { vocabSize: 4, items: [7, 6, 9], itemLookup: false });
+  const noLookup = { name: "EspalierError", code: "no-item-lookup" };
+  assert.throws(() => index.ordinalsOfItem(7n), noLookup);
+  assert.throws(() => index.filter({ items: [7n] }), noLookup);
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const search = { beamSize: 1, excludeItems: [[7n]] };
+  await assert.rejects(decoder.beamSearch(({ out }) => out, search), noLookup);
+  // Such files are what version 0.1 wrote, and reads.
+  assert.equal(headerOf(index.toBytes()).version, "1");
+  using ascending = await buildIndex(rows, { vocabSize: 4, items: [6, 7, 7] });
+  assert.equal(headerOf(ascending.toBytes()).version, "1");
+  assert.deepEqual(ascending.ordinalsOfItem(7n), [1, 2]);
+  using other = await buildIndex(rows, { vocabSize: 4, items: [7, 6, 9] });
+  assert.equal(headerOf(other.toBytes()).version, "2");
+  using plain = await buildIndex(rows, { vocabSize: 4 });
+  assert.throws(() => plain.ordinalsOfItem(7n), { code: "no-items" });
+  await assert.rejects(buildIndex(rows, { vocabSize: 4, itemLookup: true }), TypeError);
+});
+
+Deno.test("Above a million items ids lead back where that costs nothing, or is asked for", async () => {
+  const rows = 1_000_001;
+  const data = Uint32Array.from({ length: 2 * rows }, (_, i) => i % 2 ? (i >> 1) % 1024 : i >> 11);
+  const build = (items: BigInt64Array, itemLookup?: boolean) =>
+    buildIndex({ data, rows, length: 2 }, { vocabSize: 1024, items, itemLookup });
+  const idOf = (i: number) => BigInt(i * 7919 % rows);
+  using index = await build(BigInt64Array.from({ length: rows }, (_, i) => idOf(i)));
+  assert.throws(() => index.ordinalsOfItem(7n), { code: "no-item-lookup" });
+  using ascending = await build(BigInt64Array.from({ length: rows }, (_, i) => BigInt(i)));
+  assert.deepEqual(ascending.ordinalsOfItem(7n), [7]);
+  using asked = await build(BigInt64Array.from({ length: rows }, (_, i) => idOf(i)), true);
+  for (let i = 0; i < rows; i += 9973) assert.deepEqual(asked.ordinalsOfItem(idOf(i)), [i]);
+});
+
+Deno.test("Verification finds an order of ids that is none", async () => {
+  for (const items of [[7, 6, 9, 6], ["b", "a", "c", "a"]]) {
+    const rows = [[1], [2], [3], [3]];
+    using index = await buildIndex(rows, { vocabSize: 4, items: items as number[] });
+    const { shape, data } = takeApart(index.toBytes());
+    const { offset } = planData(shape).sections.find(({ name }) => name === "items.order")!;
+    for (const bits of [1, 2, 4, 8, 16, 64, 128, 256]) {
+      const damaged = data.slice();
+      new DataView(damaged.buffer, damaged.byteOffset).setUint32(
+        offset,
+        new DataView(data.buffer, data.byteOffset).getUint32(offset, true) ^ bits,
+        true,
+      );
+      const bytes = await signed(shape, damaged);
+      await assert.rejects(ConstraintIndex.open(bytes, { verify: true }), {
+        section: "items.order",
+      });
+      using unverified = await ConstraintIndex.open(bytes);
+      for (const id of items) {
+        const asked = typeof id === "string" ? id : BigInt(id);
+        for (const ordinal of unverified.ordinalsOfItem(asked)) assert.ok(ordinal < index.size);
+        using filter = unverified.filter({ items: [asked] });
+        assert.ok(filter.size <= index.size);
+      }
+    }
+  }
+});
+
+/** Metadata of a file. */
+function headerOf(bytes: Uint8Array): Record<string, string> {
+  const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__;
 }

@@ -12,6 +12,7 @@ import {
   itemsOf,
 } from "../../mod.ts";
 import { buildIndex, type ItemIds } from "../../src/build/mod.ts";
+import { compareIds } from "../support/filters_and_items.ts";
 import { runs } from "../support/long.ts";
 import { Random } from "../support/models.ts";
 
@@ -94,8 +95,20 @@ function assertAllows(index: ConstraintIndex, filter: ItemFilter, wanted: readon
     const expected = bySequence.get(index.sequenceAt(ordinal).join()) ?? [];
     const items = index.itemsAt(ordinal, Infinity, filter);
     assert.equal(filter.has(ordinal), expected.length > 0);
-    assert.deepEqual([...items], expected.map(({ item }) => item));
+    assert.deepEqual([...items], expected.map(({ item }) => item).sort(compareIds));
   }
+  for (const { item } of wanted.slice(0, 20)) assert.ok(filter.hasItem(item));
+}
+
+/** Some ids: of items that are there, and of others. */
+function someIds(random: Random, entries: readonly Entry[]): (bigint | string)[] {
+  const isText = typeof entries[0].item === "string";
+  return Array.from({ length: random.between(0, 8) }, () => {
+    if (random.below(4) > 0) return random.pick(entries).item;
+    return isText
+      ? random.pick(["", "item", "item 1001", "items"])
+      : BigInt(random.pick([-8, 993, 2 ** 40]));
+  });
 }
 
 /** @param count cases, in a short run and in a long one. */
@@ -141,16 +154,35 @@ export function itemSuite(
         const isMixed = (entry: Entry) => isLeft(entry) && some.has(entry.sequence);
         assertAllows(index, mixed, entries.filter(isMixed));
 
+        // Ids allow their items alone, in all of their sequences.
+        const ids = someIds(random, entries);
+        using listed = index.filter({ items: new Set(ids) });
+        const isListed = ({ item }: Entry) => ids.includes(item);
+        assertAllows(index, listed, entries.filter(isListed));
+        const isThere = (id: bigint | string) => entries.some(({ item }) => item === id);
+        assert.equal(listed.unknownItems, new Set(ids.filter((id) => !isThere(id))).size);
+        for (const id of ids) {
+          assert.equal(
+            one.hasItem(id),
+            entries.some((entry) => entry.item === id && isLeft(entry)),
+          );
+        }
+        using listedAndMore = listed.or(one);
+        const isEither = (entry: Entry) => isListed(entry) || isLeft(entry);
+        assertAllows(index, listedAndMore, entries.filter(isEither));
+
         using decoder = await open(index);
+        const goneItems = someIds(random, entries);
         const excluded = Array.from({ length: index.size }, (_, i) => i)
           .filter(() => random.below(5) === 0);
         const gone = new Set(excluded.map((ordinal) => index.sequenceAt(ordinal).join()));
         const filter = index.filter(left);
         const searching = decoder.beamSearch(({ out }) => out.fill(0), {
-          batchSize: 3,
+          batchSize: 5,
           beamSize: Math.min(1024, index.size + 1),
-          filter: [filter, undefined, filter],
-          exclude: [undefined, undefined, excluded],
+          filter: [filter, undefined, filter, undefined, filter],
+          exclude: [undefined, undefined, excluded, undefined, excluded],
+          excludeItems: [undefined, undefined, undefined, goneItems, goneItems],
         });
         filter[Symbol.dispose]();
         const result = await searching;
@@ -158,6 +190,9 @@ export function itemSuite(
           isLeft,
           () => true,
           (entry: Entry) => isLeft(entry) && !gone.has(entry.sequence),
+          ({ item }: Entry) => !goneItems.includes(item),
+          (entry: Entry) =>
+            isLeft(entry) && !gone.has(entry.sequence) && !goneItems.includes(entry.item),
         ].map((passes) => entries.filter(passes));
         for (const copy of [result, { ...result }, structuredClone(result)]) {
           const found = itemsOf(index, copy);

@@ -38,6 +38,14 @@ export const ITEM_KINDS: Record<string, (rows: number, random: Random) => Items>
   empty: (rows) => new Array<string>(rows).fill(""),
 };
 
+/** The order of ids: integers as numbers, strings by the bytes of their UTF-8. */
+export function compareIds(a: bigint | string, b: bigint | string): number {
+  if (typeof a === "bigint" || typeof b === "bigint") return a < b ? -1 : Number(a > b);
+  const [x, y] = [a, b].map((id) => new TextEncoder().encode(id));
+  const i = x.findIndex((byte, i) => byte !== y[i]);
+  return i < 0 ? x.length - y.length : x[i] - (y[i] ?? -1);
+}
+
 /** Ids by ordinal, as they should come out. */
 export function itemsOf(rows: readonly number[][], set: OracleSet, items: Items): Ids[] {
   const found: Set<bigint | string>[] = Array.from({ length: set.size }, () => new Set());
@@ -45,7 +53,7 @@ export function itemsOf(rows: readonly number[][], set: OracleSet, items: Items)
     const id = items[i];
     found[set.ordinalOf(row)!].add(typeof id === "string" ? id : BigInt(id));
   });
-  return found.map((ids) => [...ids]);
+  return found.map((ids) => [...ids].sort(compareIds));
 }
 
 /** Which ordinals should be allowed. */
@@ -64,6 +72,19 @@ export function assertItems(index: ConstraintIndex, expected: readonly Ids[]): v
   const count = expected.reduce((sum, ids) => sum + ids.length, 0);
   assert.deepEqual(index.items, { type, count });
   expected.forEach((ids, ordinal) => assert.deepEqual(index.itemsAt(ordinal), ids));
+  const ordinals = new Map<bigint | string, number[]>();
+  expected.forEach((ids, ordinal) => {
+    for (const id of ids) ordinals.set(id, [...ordinals.get(id) ?? [], ordinal]);
+  });
+  for (const [id, found] of ordinals) assert.deepEqual(index.ordinalsOfItem(id), found);
+  const others = type === "string" ? ["", "\uffff", "\u{10ffff}", "item"] : [
+    -(2n ** 63n),
+    2n ** 64n,
+    -1n,
+    0n,
+    3n,
+  ];
+  for (const id of others) assert.deepEqual(index.ordinalsOfItem(id), ordinals.get(id) ?? []);
 }
 
 export function assertFilter(index: ConstraintIndex, name: string, expected: boolean[]): void {

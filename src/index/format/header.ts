@@ -74,7 +74,7 @@ const KNOWN_REQUIREMENTS: readonly string[] = [FILTER_ENTRIES];
 export function encodeShape(shape: IndexShape): Record<string, string> {
   const isByEntry = shape.filters?.some(({ entries }) => entries !== undefined) === true;
   const written: IndexShape = isByEntry ? { ...shape, requires: [FILTER_ENTRIES] } : shape;
-  const version = isByEntry ? FORMAT_VERSION : 1;
+  const version = isByEntry || shape.items?.lookup === "permuted" ? FORMAT_VERSION : 1;
   return { format: FORMAT, version: String(version), index: JSON.stringify(written) };
 }
 

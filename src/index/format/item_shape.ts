@@ -9,13 +9,22 @@ export const MAX_ITEMS = 2 ** 30;
 /** What the header says of item ids. */
 export type ItemsShape = IntegerItems | StringItems;
 
-/** Integers, those of JavaScript's `bigint`. */
-export interface IntegerItems {
-  type: "integer";
-  /** Ids, of all sequences together. */
+/** What it says of both types. */
+interface AnyItems {
+  /** Ids, of all sequences together: entries. */
   count: number;
   /** Those of sequences that have several; said where filters need it. */
   shared?: number;
+  /**
+   * How ids lead back to their entries: `"identity"` where ids ascend with the entries, `"permuted"` where a section has
+   * the entries in the order of their ids. Absent where they do not lead back.
+   */
+  lookup?: "identity" | "permuted";
+}
+
+/** Integers, those of JavaScript's `bigint`. */
+export interface IntegerItems extends AnyItems {
+  type: "integer";
   /** Smallest id, decimal. */
   min: string;
   /** Largest id, decimal: less than 2^64 above the smallest. */
@@ -23,12 +32,8 @@ export interface IntegerItems {
 }
 
 /** Strings. */
-export interface StringItems {
+export interface StringItems extends AnyItems {
   type: "string";
-  /** Ids, of all sequences together. */
-  count: number;
-  /** Those of sequences that have several; said where filters need it. */
-  shared?: number;
   /** Bytes of all of them as UTF-8. */
   byteLength: number;
 }
@@ -49,8 +54,22 @@ export function endsShape({ count, byteLength }: StringItems): EliasFanoShape {
   return eliasFanoShape(count, byteLength + 1);
 }
 
+/** Bits of an entry in the order of ids. */
+export function orderBits({ count }: ItemsShape): number {
+  return 32 - Math.clz32(count - 1);
+}
+
 /** Sections of the items of `size` sequences. */
 export function itemsSections(items: ItemsShape, size: number): SectionSize[] {
+  return [
+    ...idSections(items, size),
+    ...items.lookup === "permuted"
+      ? packedSections("items.order", items.count, orderBits(items))
+      : [],
+  ];
+}
+
+function idSections(items: ItemsShape, size: number): SectionSize[] {
   const starts = items.count > size ? bitVectorSections("items.starts", items.count, size) : [];
   if (items.type === "integer") {
     return [...starts, ...packedSections("items.ids", items.count, idBits(items))];
@@ -69,6 +88,7 @@ export function isSoundItems(items: ItemsShape, size: number): boolean {
   const surplus = items.count - size;
   const isShared = surplus > 0 && isCount(items.shared!, surplus + 1, 2 * surplus);
   if (items.shared !== undefined && !isShared) return false;
+  if (![undefined, "identity", "permuted"].includes(items.lookup)) return false;
   if (items.type === "string") return isCount(items.byteLength, 0, MAX_DATA_BYTES);
   const { type, min, max } = items;
   const isDecimal = (text: unknown) => typeof text === "string" && /^-?\d{1,20}$/.test(text);
@@ -80,3 +100,25 @@ export function isSoundItems(items: ItemsShape, size: number): boolean {
 export function isIdRange(min: bigint, max: bigint): boolean {
   return min <= max && min >= -(2n ** 63n) && max < 2n ** 64n && max - min < 2n ** 64n;
 }
+
+/** Fields of the record by which kernels look ids up, one u32 each, in this order. Addresses are 0 where there is no section. */
+export const ITEM_FIELDS = [
+  /** Entries in the order of their ids; 0 = as they stand. */
+  "ITEM_ORDER",
+  "ITEM_ORDER_BITS",
+  "ITEM_COUNT",
+  /** Packed integers, or text. */
+  "ITEM_VALUES",
+  /** Of an integer, or of the low part of the end of a string. */
+  "ITEM_VALUE_BITS",
+  "ITEM_TEXT_BYTES",
+  "ITEM_ENDS_LOW",
+  /** 0 for integers. */
+  "ITEM_ENDS_HIGH",
+  "ITEM_ENDS_RANK",
+  "ITEM_ENDS_SELECT",
+  "ITEM_ENDS_BITS",
+  /** The wanted id: UTF-8, or an integer of 64 bits relative to the smallest. */
+  "ITEM_KEY",
+  "ITEM_KEY_LENGTH",
+] as const;

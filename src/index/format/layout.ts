@@ -13,8 +13,8 @@
  * level, bitmap  │ bitmap, bitmap.rank, bitmap.select          │ inner* │ end* │
  * filter, bits   │ bits        │ entries* │
  * filter, sparse │ low │ high  │ entries* │
- * items, integer │ starts* │ ids                           │
- * items, string  │ starts* │ ends.low │ ends.high* │ text │
+ * items, integer │ starts* │ ids                          │ order* │
+ * items, string  │ starts* │ ends.low │ ends.high* │ text │ order* │
  * ```
  *
  * - `tokens`: edge k is the `tokenBits` bits from bit k·tokenBits on, plus `tokenMin`. One word of slack
@@ -34,9 +34,11 @@
  * - `filterN.entries`: a bit per item of the sequences that have several, in order, 1 = allowed. Such a file is version 2
  *   and lists "filter entries" under `requires`: a reader that ignored them would show forbidden items.
  *
- * Item ids (items.ts), one or more per sequence, sorted by ordinal:
+ * Item ids (items.ts), one or more per sequence, sorted by ordinal, those of a sequence by id:
  * - `items.starts`: a bit per item, 1 = first of its sequence; only where a sequence has several.
  * - `items.ids`: packed like tokens, `bits(max - min)` bits each, relative to `min`.
+ * - `items.order`: the items in the order of their ids (integers as numbers, strings by UTF-8 bytes, equal ids as they
+ *   stand), packed like tokens; only where that is another order, and in files of version 2.
  * - `items.text`: UTF-8, one id after the other. `items.ends`: the byte behind each, Elias–Fano.
  *
  * Elias–Fano (elias_fano.ts): number i is `low[i] + 2^lowBits · (position of one i in high - i)`.

@@ -1,0 +1,157 @@
+/** From item ids back to the entries that have them: a binary search in the order of the ids. */
+import { EspalierError, typeError } from "../errors.ts";
+import { onesBefore } from "./bits/bit_vector.ts";
+import { Entries, type EntryPlace } from "./entries.ts";
+import { endsShape, idBits, ITEM_FIELDS, type ItemsShape, orderBits } from "./format/item_shape.ts";
+import { type LoadedIndex, RESULT_BYTES } from "./index_memory.ts";
+import { requireItems } from "./item_lookup.ts";
+import { bitVectorView, sectionView } from "./section_views.ts";
+
+/** Bytes of a key that fit the scratch behind the record. */
+const SHORT = 1024;
+const RECORD_BYTES = ITEM_FIELDS.length * 4;
+
+const known = new WeakMap<LoadedIndex, ItemFinder>();
+const encoder = new TextEncoder();
+
+/** Finds entries of an index by their ids. */
+export class ItemFinder {
+  readonly #loaded: LoadedIndex;
+  readonly #items: ItemsShape;
+  /** Addresses of the record and the key, in the scratch of the index. */
+  readonly #record: number;
+  readonly #key: number;
+  readonly #fields: Uint32Array;
+  /** Smallest and largest of integers. */
+  readonly #min: bigint;
+  readonly #max: bigint;
+
+  private constructor(loaded: LoadedIndex, items: ItemsShape) {
+    this.#loaded = loaded;
+    this.#items = items;
+    this.#record = loaded.scratch + RESULT_BYTES;
+    this.#key = this.#record + RECORD_BYTES + 4; // a multiple of 8
+    const isText = items.type === "string";
+    const at = ({ length, byteOffset }: Uint32Array) => length > 0 ? byteOffset : 0;
+    const { lowBits, highBits } = isText
+      ? endsShape(items)
+      : { lowBits: idBits(items), highBits: 0 };
+    const high = bitVectorView(loaded, "items.ends.high", highBits, 0);
+    const fields: Record<typeof ITEM_FIELDS[number], number> = {
+      ITEM_ORDER: at(sectionView(loaded, "items.order")),
+      ITEM_ORDER_BITS: orderBits(items),
+      ITEM_COUNT: items.count,
+      ITEM_VALUES: at(sectionView(loaded, isText ? "items.text" : "items.ids")),
+      ITEM_VALUE_BITS: lowBits,
+      ITEM_TEXT_BYTES: isText ? items.byteLength : 0,
+      ITEM_ENDS_LOW: at(sectionView(loaded, "items.ends.low")),
+      ITEM_ENDS_HIGH: at(high.words),
+      ITEM_ENDS_RANK: at(high.ranks),
+      ITEM_ENDS_SELECT: at(high.selects),
+      ITEM_ENDS_BITS: highBits,
+      ITEM_KEY: 0,
+      ITEM_KEY_LENGTH: 0,
+    };
+    this.#fields = Uint32Array.from(ITEM_FIELDS, (name) => fields[name]);
+    this.#min = BigInt(isText ? 0 : items.min);
+    this.#max = BigInt(isText ? 0 : items.max);
+  }
+
+  /**
+   * That of an index.
+   *
+   * @throws {EspalierError} with code `"no-items"` or `"no-item-lookup"` if the index was built without, `"not-loaded"`
+   * before items are there.
+   */
+  static of(loaded: LoadedIndex): ItemFinder {
+    if (requireItems(loaded).lookup) return ItemFinder.whileLoading(loaded);
+    throw new EspalierError(
+      "no-item-lookup",
+      "Cannot find items by their ids: the index has no lookup; build it with itemLookup",
+    );
+  }
+
+  /** As {@linkcode ItemFinder.of} for an index with a lookup, for verification, which looks before anyone else may. */
+  static whileLoading(loaded: LoadedIndex): ItemFinder {
+    let finder = known.get(loaded);
+    if (!finder) known.set(loaded, finder = new ItemFinder(loaded, loaded.shape.items!));
+    return finder;
+  }
+
+  /** Whether the order has every entry once, by id. One pass. */
+  isSound(): boolean {
+    this.#writeRecord(0, 0);
+    return Boolean(this.#loaded.heap.exports.isOrdered(this.#record, this.#key));
+  }
+
+  /**
+   * Entries with an id, ascending; none if there is no such item.
+   *
+   * @throws {TypeError} for an id of another type than those of the index.
+   */
+  entriesOf(id: bigint | string): number[] {
+    const { heap } = this.#loaded;
+    checkId(id, this.#items.type);
+    if (typeof id === "bigint") {
+      if (id < this.#min || id > this.#max) return [];
+      const key = id - this.#min;
+      heap.u32(this.#key, 2).set([Number(key & 0xffffffffn), Number(key >> 32n)]);
+      return this.#entriesOfKey(this.#key, 8);
+    }
+    // A lone surrogate would be written as another character.
+    if (!id.isWellFormed()) return [];
+    const bytes = encoder.encode(id);
+    const isShort = bytes.length <= SHORT;
+    const key = isShort ? this.#key : heap.allocate(bytes.length);
+    heap.u8(key, bytes.length).set(bytes);
+    const entries = this.#entriesOfKey(key, bytes.length);
+    if (!isShort) heap.free(key);
+    return entries;
+  }
+
+  #writeRecord(key: number, byteLength: number): void {
+    const record = this.#loaded.heap.u32(this.#record, ITEM_FIELDS.length);
+    record.set(this.#fields);
+    record[ITEM_FIELDS.indexOf("ITEM_KEY")] = key;
+    record[ITEM_FIELDS.indexOf("ITEM_KEY_LENGTH")] = byteLength;
+  }
+
+  #entriesOfKey(key: number, byteLength: number): number[] {
+    this.#writeRecord(key, byteLength);
+    const { seekItem, itemAt } = this.#loaded.heap.exports;
+    const first = seekItem(this.#record, 0);
+    const length = Math.max(0, seekItem(this.#record, 1) - first);
+    return Array.from({ length }, (_, i) => itemAt(this.#record, first + i));
+  }
+
+  /** Where the entries with an id stand, ascending. @throws {TypeError} as {@linkcode entriesOf} does. */
+  placesOf(id: bigint | string): EntryPlace[] {
+    return this.entriesOf(id).map((entry) => this.#placeOf(entry));
+  }
+
+  #placeOf(entry: number): EntryPlace {
+    const { items, size } = this.#loaded.shape;
+    if (items!.count === size) return { ordinal: entry };
+    const starts = bitVectorView(this.#loaded, "items.starts", items!.count, size);
+    // Within the set, whatever the section holds.
+    const ordinal = Math.min(size, Math.max(1, onesBefore(starts, entry + 1))) - 1;
+    const { first, end, number } = Entries.of(this.#loaded).of(ordinal);
+    if (number === undefined) return { ordinal };
+    return {
+      ordinal,
+      shared: { number: number + entry - first, from: number, to: number + end - first },
+    };
+  }
+}
+
+/** @throws {TypeError} for an id of another type than those of the index. */
+function checkId(id: bigint | string, type: "integer" | "string"): void {
+  const expected = type === "integer" ? "bigint" : "string";
+  if (typeof id === expected) return;
+  const isNumber = typeof id === "number" && Number.isSafeInteger(id);
+  const hint = isNumber ? `, such as ${expected === "bigint" ? `${id}n` : `"${id}"`}` : "";
+  throw typeError(
+    `Cannot find an item by a ${typeof id}: the ids of the index are ${type}s, expected a ${expected}${hint}`,
+    { expected, actual: typeof id },
+  );
+}
