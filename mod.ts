@@ -16,7 +16,7 @@ export type { ByteRange, ByteSource } from "./src/storage/stored_object.ts";
 export { type R2Bucket, type R2ObjectBody, r2Source } from "./src/storage/r2.ts";
 export type { TransferOptions } from "./src/storage/load/options.ts";
 export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
-export type { DeviceOptions } from "./src/decode/device.ts";
+export type { DeviceOptions } from "./src/decode/find_gpu.ts";
 export { reorderRows, type RowsToReorder } from "./src/kernels/webgpu/reorder.ts";
 export { type FoundItem, itemsOf } from "./src/decode/found_items.ts";
 export { type FoundSequence, sequencesOf } from "./src/decode/found_sequences.ts";

@@ -1,7 +1,7 @@
 /** What each batch row of a search may come to: its filter, without what is excluded. */
 import { rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
-import { checkOrdinal, filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
+import { checkOrdinal, filterBitsOf, filterOf, type ItemFilter } from "../index/item_filter.ts";
 import { FilterBits } from "../index/filter_bits.ts";
 import type { EntryPlace } from "../index/entries.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
@@ -9,7 +9,7 @@ import { ItemFinder } from "../index/item_finder.ts";
 import type { BeamSearchOptions } from "./types.ts";
 
 /** Most ordinals, and most item ids, that a batch row may exclude. */
-const MAX_EXCLUDED = 10_000;
+export const MAX_EXCLUDED = 10_000;
 
 /** Filters of one search. Disposing of it gives back what the search has made or retained. */
 export interface BatchFilters extends Disposable {
@@ -71,6 +71,25 @@ export function batchFilters(
     release();
     throw error;
   }
+}
+
+/**
+ * As {@linkcode batchFilters}, as filters that belong to the caller.
+ *
+ * @returns one per row, undefined where nothing is said of it; dispose of the list.
+ */
+export function rowFilters(
+  index: ConstraintIndex,
+  options: RowRules,
+  rows: number,
+): readonly (ItemFilter | undefined)[] & Disposable {
+  using made = batchFilters(index, options, rows);
+  const filters = Array.from(
+    { length: rows },
+    (_, row) => made.rows?.[row] && filterOf(made.rows[row].retain()),
+  );
+  const dispose = () => filters.forEach((filter) => filter?.[Symbol.dispose]());
+  return Object.assign(filters, { [Symbol.dispose]: dispose });
 }
 
 function filterList(

@@ -4,14 +4,8 @@ import { ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { partCount } from "../index/format/header.ts";
 import type { Beams, SearchShape } from "../kernels/kernel.ts";
 import { WasmKernel } from "../kernels/wasm/kernel.ts";
-import {
-  checkFit,
-  type DeviceOptions,
-  findAdapter,
-  type OpenedGpu,
-  openGpu,
-  requestDevice,
-} from "./device.ts";
+import type { OpenedGpu } from "./device.ts";
+import { type DeviceOptions, requireGpu } from "./find_gpu.ts";
 import { batchFilters, isFiltered } from "./batch_filters.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { levelsToCheck, searchShape } from "./options.ts";
@@ -114,12 +108,14 @@ export async function createDecoder(
   const loaded = loadedIndexOf(index);
   if (backend === "wasm") return new SearchDecoder(index, "wasm", "asked for");
   try {
+    if (!options.device) requireGpu(options.gpu);
+    const { checkFit, findAdapter, openGpu, requestDevice } = await import("./device.ts");
     if (options.device) {
       const gpu = await openGpu(loaded, options.device, false);
       return new SearchDecoder(index, backend, "the device that was passed", gpu);
     }
     const { adapter, reason } = await findAdapter(options);
-    await checkFit(loaded, adapter);
+    checkFit(loaded, adapter);
     // Under "auto" models on the CPU go to WASM, and others bring their device: none of our own is needed.
     if (backend === "auto") return new SearchDecoder(index, backend, reason);
     const gpu = await openGpu(loaded, await requestDevice(adapter), true);
@@ -250,11 +246,14 @@ class SearchDecoder implements Decoder {
     const { gpus, index } = this.#open();
     let pending = gpus.get(device);
     if (!pending) {
-      pending = openGpu(loadedIndexOf(index), device, false).then((gpu) => {
+      const loaded = loadedIndexOf(index);
+      pending = (async () => {
+        const { openGpu } = await import("./device.ts");
+        const gpu = await openGpu(loaded, device, false);
         if (this.#parts) this.#parts.opened.push(gpu);
         else gpu[Symbol.dispose]();
         return gpu;
-      });
+      })();
       gpus.set(device, pending);
       pending.catch(() => gpus.delete(device));
     }

@@ -1,20 +1,8 @@
-/** Which GPU to search on, if any, and why. */
+/** Which GPU to search on, if any, and why. Read where there is one: elsewhere it would only cost time at a cold start. */
 import { BackendError, EspalierError } from "../errors.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
-import type { WebGpuKernel } from "../kernels/webgpu/kernel.ts";
-
-/** What the caller says about the GPU. */
-export interface DeviceOptions {
-  /**
-   * A device to share; it stays the caller's. Levels beyond 128 MiB need one that was requested with the adapter's
-   * `maxBufferSize` and `maxStorageBufferBindingSize`.
-   */
-  device?: GPUDevice;
-  /** Whether an adapter that is only software will do. Default false. */
-  allowSoftwareAdapter?: boolean;
-  /** Stands in for `navigator.gpu`. */
-  gpu?: GPU;
-}
+import { misfit, WebGpuKernel } from "../kernels/webgpu/kernel.ts";
+import { type DeviceOptions, requireGpu } from "./find_gpu.ts";
 
 /** A GPU that an index is on. */
 export interface OpenedGpu extends Disposable {
@@ -27,9 +15,6 @@ export interface OpenedGpu extends Disposable {
    */
   hasFailed(error: unknown): Promise<boolean>;
 }
-
-/** Read where a GPU is: elsewhere its shaders would only cost time at a cold start. */
-const webGpuKernel = () => import("../kernels/webgpu/kernel.ts");
 
 /** How long the news of a lost device may take to arrive behind the error that it causes. */
 const NEWS_MS = 100;
@@ -57,7 +42,6 @@ export async function openGpu(
   });
   let kernel: WebGpuKernel;
   try {
-    const { WebGpuKernel } = await webGpuKernel();
     kernel = await WebGpuKernel.create(loaded, device);
     if (isLost) {
       kernel[Symbol.dispose]();
@@ -99,14 +83,12 @@ export async function openGpu(
  * @throws {BackendError} saying why there is none.
  */
 export async function findAdapter(
-  { allowSoftwareAdapter = false, gpu = globalThis.navigator?.gpu }: DeviceOptions,
+  { allowSoftwareAdapter = false, gpu }: DeviceOptions,
 ): Promise<{ adapter: GPUAdapter; reason: string }> {
-  if (!gpu) {
-    throw new BackendError("no-webgpu", "Cannot run on WebGPU: this platform does not have it");
-  }
+  const provider = requireGpu(gpu);
   let adapter: GPUAdapter | null;
   try {
-    adapter = await gpu.requestAdapter({ powerPreference: "high-performance" });
+    adapter = await provider.requestAdapter({ powerPreference: "high-performance" });
   } catch (error) {
     throw asBackendError(error, "asking for an adapter failed");
   }
@@ -130,8 +112,7 @@ export async function findAdapter(
 }
 
 /** @throws {BackendError} if an index does not fit an adapter. */
-export async function checkFit(loaded: LoadedIndex, adapter: GPUAdapter): Promise<void> {
-  const { misfit } = await webGpuKernel();
+export function checkFit(loaded: LoadedIndex, adapter: GPUAdapter): void {
   const why = misfit(loaded, adapter.limits);
   if (why) throw new BackendError("index-too-large", `Cannot search on WebGPU: ${why}`);
 }

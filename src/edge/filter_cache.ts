@@ -35,36 +35,6 @@ export class FilterCache implements Disposable {
     return filter;
   }
 
-  /**
-   * Compiled filters of the rows of one request.
-   *
-   * @param most bytes that they may take together.
-   * @throws {Refusal} 422 if they take more, and for names that the index does not have.
-   */
-  forRows(
-    rows: readonly { filter?: FilterExpression; field: string }[],
-    most: number,
-    checkTime: () => void,
-  ): (ItemFilter | undefined)[] {
-    const loaded = loadedIndexOf(this.#index);
-    const distinct = new Set<ItemFilter>();
-    let bytes = 0;
-    return rows.map(({ filter, field }) => {
-      if (filter === undefined) return undefined;
-      checkTime();
-      const compiled = this.get(filter, field);
-      if (!distinct.has(compiled)) bytes += filterBitsOf(compiled, loaded).heldBytes;
-      distinct.add(compiled);
-      if (bytes <= most) return compiled;
-      throw new Refusal(
-        422,
-        "filters-too-large",
-        "The filters of the request take too much memory together; ask for fewer at a time",
-        { field, expected: most, actual: bytes },
-      );
-    });
-  }
-
   /** Gives back the oldest, until the rest fit the room. */
   trim(): void {
     const loaded = loadedIndexOf(this.#index);

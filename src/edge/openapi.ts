@@ -1,78 +1,84 @@
-/** The OpenAPI document, made from the schemas that validate. Loaded only where it is asked for. */
-// deno-lint-ignore no-import-prefix -- no import map applies to whoever imports this by URL
-import * as v from "npm:valibot@1.5.0";
-import { jsonSchemas } from "./json_schema.ts";
+/** The OpenAPI document, with the schemas that validate. Loaded only where it is asked for. */
 import type { Settings } from "./options.ts";
 import type { RequestSchemas } from "./schemas.ts";
+import { object, type Schema } from "./validate.ts";
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const digest = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/), v.description("Digest of the index"));
+const text: Schema = { type: "string" };
+const number: Schema = { type: "number" };
+const count: Schema = { type: "integer", minimum: 0 };
+const digest: Schema = {
+  type: "string",
+  pattern: "^[0-9a-f]{64}$",
+  description: "Digest of the index",
+};
+const backend: Schema = { type: "string", enum: ["wasm", "webgpu"] };
+const list = (items: Schema, description?: string): Schema => ({
+  type: "array",
+  items,
+  description,
+});
 
 /** Schemas of answers. */
-const ANSWERS = {
-  DecodeAnswer: v.strictObject({
+const ANSWERS: Record<string, Schema> = {
+  DecodeAnswer: object({
     index: digest,
-    backend: v.picklist(["wasm", "webgpu"]),
-    results: v.pipe(
-      v.array(v.array(v.strictObject({
-        ordinal: v.pipe(count, v.description("Number of the sequence in this index")),
-        score: v.pipe(v.number(), v.description("Sum of natural log-probabilities")),
-        sequence: v.array(count),
-        items: v.optional(
-          v.pipe(
-            v.array(v.string()),
-            v.description("Ids of its items that passed the filter, where the index has ids"),
-          ),
+    backend,
+    results: list(
+      list(object({
+        ordinal: { ...count, description: "Number of the sequence in this index" },
+        score: { ...number, description: "Sum of natural log-probabilities" },
+        sequence: list(count),
+        "items?": list(
+          text,
+          "Ids of its items that passed filter and exclusions, where the index has ids",
         ),
-      }))),
-      v.description("For each prompt what was found, best first"),
-    ),
-  }),
-  MaskAnswer: v.strictObject({
-    index: digest,
-    results: v.pipe(
-      v.array(v.strictObject({
-        allowed: v.pipe(v.array(count), v.description("Tokens that may follow, ascending")),
-        canEnd: v.pipe(v.boolean(), v.description("Whether the prefix is a whole sequence")),
       })),
-      v.description("For each prefix"),
+      "For each prompt what was found, best first",
     ),
   }),
-  Health: v.strictObject({ ok: v.literal(true) }),
-  Ready: v.strictObject({
-    ready: v.boolean(),
-    index: v.optional(v.strictObject({
+  MaskAnswer: object({
+    index: digest,
+    results: list(
+      object({
+        allowed: list(count, "Tokens that may follow, ascending"),
+        canEnd: { type: "boolean", description: "Whether the prefix is a whole sequence" },
+      }),
+      "For each prefix",
+    ),
+  }),
+  Health: object({ ok: { const: true } }),
+  Ready: object({
+    ready: { type: "boolean" },
+    "index?": object({
       digest,
       size: count,
       byteLength: count,
       vocabSize: count,
       maxLength: count,
-      filters: v.array(v.string()),
-      items: v.optional(
-        v.strictObject({ type: v.picklist(["integer", "string"]), count }),
-      ),
-      ageSeconds: v.number(),
-      checkedSecondsAgo: v.number(),
-    })),
-    backend: v.optional(v.picklist(["wasm", "webgpu"])),
-    reason: v.optional(v.string()),
-    lastError: v.optional(v.strictObject({
-      code: v.string(),
+      filters: list(text),
+      "items?": object({ type: { type: "string", enum: ["integer", "string"] }, count }),
+      ageSeconds: number,
+      checkedSecondsAgo: number,
+    }),
+    "backend?": backend,
+    "reason?": text,
+    "lastError?": object({
+      code: text,
       attempts: count,
-      secondsAgo: v.number(),
-      retryInSeconds: v.number(),
-      digest: v.optional(digest),
-    })),
+      secondsAgo: number,
+      retryInSeconds: number,
+      "digest?": digest,
+    }),
   }),
-  Problem: v.strictObject({
-    type: v.string(),
-    title: v.string(),
+  Problem: object({
+    type: text,
+    title: text,
     status: count,
-    detail: v.string(),
-    code: v.pipe(v.string(), v.description("Stable word to switch on")),
-    field: v.optional(v.pipe(v.string(), v.description("JSON pointer into the body"))),
-    expected: v.optional(v.unknown()),
-    actual: v.optional(v.unknown()),
+    detail: text,
+    code: { ...text, description: "Stable word to switch on" },
+    "field?": { ...text, description: "JSON pointer into the body" },
+    "expected?": {},
+    "actual?": {},
   }),
 };
 
@@ -81,6 +87,7 @@ const PROBLEMS: Record<string, string> = {
   400: "The body does not fit the schema",
   401: "A bearer token is missing or wrong",
   408: "The body did not come in time",
+  412: "The request is about another index than the one that is served",
   413: "The body is too large",
   415: "The body is not JSON",
   422: "The body fits the schema, but not the index",
@@ -89,18 +96,25 @@ const PROBLEMS: Record<string, string> = {
   504: "There was no answer in time",
 };
 
-/** All schemas of the document, by name. */
-export function schemaDefinitions(
-  { decode, mask, filters }: RequestSchemas,
-): Record<string, v.GenericSchema> {
+/** All schemas of the document, by name; where one is part of another, it is referred to. */
+function allSchemas({ decode, mask, filters }: RequestSchemas): Record<string, Schema> {
   const nested = filters.slice(1, -1).map((filter, i) => [`Filter${i + 1}`, filter]);
-  return {
+  const schemas: Record<string, Schema> = {
     ...ANSWERS,
     DecodeRequest: decode,
     MaskRequest: mask,
     Filter: filters.at(-1)!,
     ...Object.fromEntries(nested),
   };
+  const names = new Map(Object.entries(schemas).map(([name, schema]) => [schema, name]));
+  const referring = (schema: Schema): Schema =>
+    JSON.parse(JSON.stringify(schema, (_, part) => {
+      const name = part === schema ? undefined : names.get(part);
+      return name === undefined ? part : { $ref: refTo(name) };
+    }));
+  return Object.fromEntries(
+    Object.entries(schemas).map(([name, schema]) => [name, referring(schema)]),
+  );
 }
 
 /** The document for a handler. */
@@ -149,14 +163,14 @@ export function openapiDocument(
       "/openapi.json": { get: operation("openapi", "This document") },
     },
     components: {
-      schemas: jsonSchemas(schemaDefinitions(schemas), refTo),
+      schemas: allSchemas(schemas),
       ...bearerTokens ? { securitySchemes: { bearer: { type: "http", scheme: "bearer" } } } : {},
     },
   };
 }
 
 /** Reference to a schema of the document. */
-export const refTo = (name: string) => `#/components/schemas/${name}`;
+const refTo = (name: string) => `#/components/schemas/${name}`;
 
 function operation(
   operationId: string,

@@ -20,8 +20,10 @@ export interface Limits {
   promptVocabulary: number;
   /** Beams, at most 1024. Default 128. A model's logits take up to prompts × beams × vocabulary × 4 bytes. */
   beams: number;
-  /** Ordinals that a prompt may exclude, at most 10 000. Default 1000. */
+  /** Ordinals that a row may exclude, and item ids, at most 10 000 each. Default 1000. */
   exclusions: number;
+  /** Item ids in an allow list, at most 10 000. Default 10 000. */
+  onlyItems: number;
   /** Names in all the filters of a request. Default 32. */
   filterTerms: number;
   /** Tokens of a mask answer, all prefixes together. Default 1 000 000. */
@@ -52,6 +54,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = {
   promptVocabulary: 2 ** 31,
   beams: 128,
   exclusions: 1000,
+  onlyItems: 10_000,
   filterTerms: 32,
   maskTokens: 1_000_000,
   filterBytes: 2 ** 24,
@@ -67,6 +70,7 @@ const MOST: Partial<Limits> = {
   promptVocabulary: 2 ** 31,
   beams: 1024,
   exclusions: 10_000,
+  onlyItems: 10_000,
   deadlineMs: 2 ** 30,
 };
 

@@ -1,14 +1,13 @@
 /** One request on its way through the handler, as routes see it. */
 import { parseJson, readBody } from "./body.ts";
-import { type FilterExpression, termsOf } from "../index/filter_expression.ts";
 import type { AdmissionQueue } from "./admission.ts";
 import type { Lease } from "./served_index.ts";
 import type { Metrics } from "./metrics.ts";
 import type { Settings } from "./options.ts";
-import { Refusal } from "./error_response.ts";
 import type { Background, LeasedIndex } from "./index_reloader.ts";
-import { type OutputOf, type RequestSchemas, type Schema, validated } from "./schemas.ts";
+import type { RequestSchemas } from "./schemas.ts";
 import type { Trace } from "./trace.ts";
+import { check, type Schema } from "./validate.ts";
 
 /** What all requests of a handler share. */
 export interface Server {
@@ -54,19 +53,28 @@ export function json(body: unknown, status = 200): Response {
   });
 }
 
-/** The body of a request. @throws {Refusal} if it does not fit the schema. */
-export async function bodyOf<S extends Schema>(
-  schema: S,
+/**
+ * The body of a request.
+ *
+ * @template T what fits the schema.
+ * @throws {Refusal} if it does not.
+ */
+export async function bodyOf<T>(
+  schema: Schema,
   { settings: { limits }, admission }: Server,
   context: RequestContext,
-): Promise<OutputOf<S>> {
+): Promise<T> {
   const bytes = await context.trace.phase("body", async () => {
     using _ = admission.enterBody();
     context.isReading = true;
     return await readBody(context.request, limits.bodyBytes, context.signal);
   });
   context.isReading = false;
-  const body = await context.trace.phase("parse", () => validated(schema, parseJson(bytes)));
+  const body = await context.trace.phase("parse", () => {
+    const body = parseJson(bytes);
+    check(schema, body);
+    return body as T;
+  });
   context.checkTime();
   return body;
 }
@@ -87,34 +95,4 @@ export async function onIndex<T>(
   context.digest = lease.index.digest;
   trace.note("index", lease.index.digest);
   return await run(lease);
-}
-
-/** Tokens in a request, alone or with what belongs to them. */
-export type Row = number[] | { tokens: number[]; filter?: FilterExpression; exclude?: number[] };
-
-/** Rows of a request, all written the same way; a filter knows where it stands. */
-export function rowsOf(
-  name: string,
-  rows: Row[],
-  filter: FilterExpression | undefined,
-  limit: number,
-) {
-  const own = rows.map((row) => Array.isArray(row) ? { tokens: row } : row);
-  const terms = [filter, ...own.map((row) => row.filter)].reduce(
-    (sum, one) => sum + (one === undefined ? 0 : termsOf(one)),
-    0,
-  );
-  if (terms > limit) {
-    throw new Refusal(422, "too-many-filter-terms", `All filters together have ${terms} names`, {
-      field: "",
-      expected: limit,
-      actual: terms,
-    });
-  }
-  return own.map((row, i) => ({
-    tokens: row.tokens,
-    exclude: row.exclude,
-    filter: row.filter ?? filter,
-    field: row.filter === undefined ? "/filter" : `/${name}/${i}/filter`,
-  }));
 }

@@ -1,178 +1,153 @@
-/** What requests may hold. The same schemas validate and make the OpenAPI document. */
-// deno-lint-ignore no-import-prefix -- no import map applies to whoever imports this by URL
-import * as v from "npm:valibot@1.5.0";
+/** What requests may hold. The same schemas validate and stand in the OpenAPI document. */
 import type { FilterExpression } from "../index/filter_expression.ts";
+import type { Normalize } from "../decode/types.ts";
 import type { Limits } from "./options.ts";
-import { Refusal } from "./error_response.ts";
+import { object, type Schema } from "./validate.ts";
 
 /** Tokens and ordinals are below this. */
 const MAX_TOKEN = 2 ** 31 - 1;
 const MAX_ORDINAL = 2 ** 32 - 2;
-/** Deepest nesting of filters. Written out level by level, so that no request makes the validator recurse without end. */
+/** Deepest nesting of filters: no request makes anything recurse without end. */
 const FILTER_DEPTH = 4;
 
-const integer = (least: number, most: number) =>
-  v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most));
-
-type FilterSchema = v.GenericSchema<FilterExpression>;
+const integer = (minimum: number, maximum: number, description?: string): Schema => ({
+  type: "integer",
+  minimum,
+  maximum,
+  description,
+});
 
 /** Schemas of requests, for given limits. */
-export function requestSchemas(limits: Limits) {
-  const { prompts, prefixes, promptTokens, promptVocabulary, beams, exclusions, filterTerms } =
-    limits;
-  const name: FilterSchema = v.pipe(
-    v.string(),
-    v.description("Name of a filter that is stored in the index"),
-  );
-  const filters = [name];
-  for (let depth = 1; depth <= FILTER_DEPTH; depth++) {
-    const part = filters[depth - 1];
-    const parts = v.pipe(v.array(part), v.minLength(1), v.maxLength(filterTerms));
-    filters.push(v.union([
-      name,
-      v.strictObject({ all: parts }),
-      v.strictObject({ any: parts }),
-      v.strictObject({ not: part }),
-    ]));
-  }
-  const filter = filters[FILTER_DEPTH] = v.pipe(
-    filters[FILTER_DEPTH],
-    v.description("Which sequences may be found. A row's own takes the place of the request's"),
-  );
-  const tokens = v.pipe(
-    v.array(integer(0, promptVocabulary - 1)),
-    v.maxLength(promptTokens),
-    v.description("Tokens"),
-  );
-  const prompt = v.union([
-    tokens,
-    v.strictObject({
-      tokens,
-      filter: v.optional(filter),
-      exclude: v.optional(v.pipe(
-        v.array(integer(0, MAX_ORDINAL)),
-        v.maxLength(exclusions),
-        v.description("Ordinals that must not be found"),
-      )),
-    }),
-  ]);
-  const prefix = v.union([
-    tokens,
-    v.strictObject({
-      tokens,
-      filter: v.optional(filter),
-    }),
-  ]);
-  const decode = v.strictObject({
-    prompts: v.pipe(
-      v.array(prompt),
-      v.minLength(1),
-      v.maxLength(prompts),
-      v.description("One search each, all in one batch"),
-    ),
-    beams: v.optional(
-      v.pipe(
-        integer(1, beams),
-        v.description("Sequences to find for each prompt; the width of the search"),
-      ),
-      Math.min(10, beams),
-    ),
-    normalize: v.optional(v.pipe(
-      v.picklist(["vocab", "allowed", "none"]),
-      v.description("What a row of logits is made log-probabilities over"),
-    )),
-    lengthPenalty: v.optional(v.pipe(
-      v.number(),
-      v.minValue(-8),
-      v.maxValue(8),
-      v.description("Beams rank by score / length^lengthPenalty"),
-    )),
-    tokensPerBeam: v.optional(v.pipe(
-      integer(1, MAX_TOKEN),
-      v.description("Consider only the best so many tokens of each beam"),
-    )),
-    endToken: v.optional(v.pipe(
-      integer(0, MAX_TOKEN),
-      v.description("Token whose log-probability it costs to end a sequence"),
-    )),
-    filter: v.optional(filter),
-  });
-  const mask = v.strictObject({
-    prefixes: v.pipe(v.array(prefix), v.minLength(1), v.maxLength(prefixes)),
-    filter: v.optional(filter),
-  });
-  return { decode, mask, filters };
+export interface RequestSchemas {
+  decode: Schema;
+  mask: Schema;
+  /** By how deep they are nested. */
+  filters: Schema[];
 }
 
-/** A schema. */
-export type Schema = v.GenericSchema;
-/** What fits it. */
-export type OutputOf<S extends Schema> = v.InferOutput<S>;
-/** Schemas of requests. */
-export type RequestSchemas = ReturnType<typeof requestSchemas>;
+/** What may be said of a row, or of all rows of a request. */
+export interface Rules {
+  filter?: FilterExpression;
+  exclude?: number[];
+  excludeItems?: string[];
+  onlyItems?: string[];
+}
+
+/** Tokens in a request, alone or with what belongs to them. */
+export type Row = number[] | { tokens: number[] } & Rules;
+
 /** A valid body of `/v1/decode`. */
-export type DecodeRequest = v.InferOutput<RequestSchemas["decode"]>;
+export interface DecodeRequest extends Rules {
+  prompts: Row[];
+  index?: string;
+  beams?: number;
+  normalize?: Normalize;
+  lengthPenalty?: number;
+  tokensPerBeam?: number;
+  endToken?: number;
+}
+
 /** A valid body of `/v1/mask`. */
-export type MaskRequest = v.InferOutput<RequestSchemas["mask"]>;
-
-/**
- * A body that fits a schema.
- *
- * @throws {Refusal} 400, naming the first field that does not.
- */
-export function validated<S extends Schema>(schema: S, body: unknown): OutputOf<S> {
-  if (Array.isArray(body)) throw misfit("", "Object", "Array", body);
-  const { success, output, issues } = v.safeParse(schema, body, { abortEarly: true });
-  if (success) return output;
-  const { issue, path } = innermost(issues[0]);
-  const field = path.map((key) => `/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`).join("");
-  throw misfit(field, wantedBy(issue), issue.received, issue.input);
+export interface MaskRequest extends Rules {
+  prefixes: Row[];
+  index?: string;
 }
 
-function misfit(field: string, expected: string, received: string, actual: unknown): Refusal {
-  const isMissing = actual === undefined;
-  const found = received.length > 100 ? `${received.slice(0, 100)}…` : received;
-  let what = `expected ${expected}, got ${found}`;
-  if (isMissing) what = "it is missing";
-  else if (expected === UNKNOWN) what = "there is no such field";
-  return new Refusal(400, "invalid-request", `${field || "The body"}: ${what}`, {
-    field,
-    expected: isMissing ? undefined : expected,
-    actual,
-  });
-}
+/** Beams where a request does not say. */
+export const defaultBeams = ({ beams }: Limits): number => Math.min(10, beams);
 
-/** What is expected where a field is that no schema has. */
-const UNKNOWN = "no such field";
-
-type Issue = v.BaseIssue<unknown>;
-
-function wantedBy({ expected, type, requirement }: Issue): string {
-  if (expected === "never") return UNKNOWN;
-  switch (type) {
-    case "integer":
-      return "a whole number";
-    case "min_length":
-      return `at least ${requirement} elements`;
-    case "max_length":
-      return `at most ${requirement} elements`;
-    case "min_value":
-      return `at least ${requirement}`;
-    case "max_value":
-      return `at most ${requirement}`;
-    default:
-      return expected ?? type;
+/** Schemas of requests, for given limits. */
+export function requestSchemas(limits: Limits): RequestSchemas {
+  const { beams, exclusions, filterTerms, promptTokens, promptVocabulary } = limits;
+  const name: Schema = {
+    type: "string",
+    description: "Name of a filter that is stored in the index",
+  };
+  const filters = [name];
+  while (filters.length <= FILTER_DEPTH) {
+    const part = filters.at(-1)!;
+    const parts: Schema = { type: "array", items: part, minItems: 1, maxItems: filterTerms };
+    filters.push({
+      anyOf: [name, object({ all: parts }), object({ any: parts }), object({ not: part })],
+    });
   }
-}
-
-/** Of the alternatives of a union, the issue of the one that was meant: which fits the kind of the value. */
-function innermost(issue: Issue): { issue: Issue; path: string[] } {
-  const path = issue.path?.map(({ key }) => String(key)) ?? [];
-  const inner = (issue.issues ?? []).filter((one) =>
-    one.path?.length && (one.path[0].type === "array") === Array.isArray(issue.input)
-  );
-  const present = inner.filter((one) => one.received !== "undefined");
-  const meant = (present.length > 0 ? present : inner.length === 1 ? inner : []).map(innermost)
-    .sort((a, b) => b.path.length - a.path.length)[0];
-  return meant ? { issue: meant.issue, path: [...path, ...meant.path] } : { issue, path };
+  const filter = filters[FILTER_DEPTH] = {
+    ...filters[FILTER_DEPTH],
+    description: "What may be found. A row's own takes the place of the request's",
+  };
+  const ids = (maxItems: number, description: string): Schema => ({
+    type: "array",
+    items: { type: "string" },
+    maxItems,
+    description,
+  });
+  const rules = {
+    "filter?": filter,
+    "exclude?": {
+      type: "array",
+      items: integer(0, MAX_ORDINAL),
+      maxItems: exclusions,
+      description: "Ordinals of sequences that must not be found. They need the field index",
+    },
+    "excludeItems?": ids(
+      exclusions,
+      "Ids of items that must not be found. Unknown ones are ignored",
+    ),
+    "onlyItems?": ids(
+      limits.onlyItems,
+      "Ids of items of which alone some may be found. A row's own take the place of the request's",
+    ),
+  } satisfies Record<string, Schema>;
+  const tokens: Schema = {
+    type: "array",
+    items: integer(0, promptVocabulary - 1),
+    maxItems: promptTokens,
+    description: "Tokens",
+  };
+  const rows = (maxItems: number, description: string): Schema => ({
+    type: "array",
+    items: { anyOf: [tokens, object({ tokens, ...rules })] },
+    minItems: 1,
+    maxItems,
+    description,
+  });
+  const index: Schema = {
+    type: "string",
+    pattern: "^[0-9a-f]{64}$",
+    description: "Digest of the index that the request is about; with another one it is refused",
+  };
+  return {
+    decode: object({
+      prompts: rows(limits.prompts, "One search each, all in one batch"),
+      "index?": index,
+      "beams?": {
+        ...integer(1, beams, "Sequences to find for each prompt; the width of the search"),
+        default: defaultBeams(limits),
+      },
+      "normalize?": {
+        type: "string",
+        enum: ["vocab", "allowed", "none"],
+        description: "What a row of logits is made log-probabilities over",
+      },
+      "lengthPenalty?": {
+        type: "number",
+        minimum: -8,
+        maximum: 8,
+        description: "Beams rank by score / length^lengthPenalty",
+      },
+      "tokensPerBeam?": integer(1, MAX_TOKEN, "Consider only the best so many tokens of each beam"),
+      "endToken?": integer(
+        0,
+        MAX_TOKEN,
+        "Token whose log-probability it costs to end a sequence",
+      ),
+      ...rules,
+    }),
+    mask: object({
+      prefixes: rows(limits.prefixes, "Each is looked up alone"),
+      "index?": index,
+      ...rules,
+    }),
+    filters,
+  };
 }

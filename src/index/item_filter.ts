@@ -194,6 +194,11 @@ function filterOfItems(loaded: LoadedIndex, items: Iterable<bigint | string>): I
   return construct(FilterBits.of(loaded, bits, entries), unknown);
 }
 
+/** A filter of compiled bits, which are its own from now on. */
+export function filterOf(bits: FilterBits): ItemFilter {
+  return construct(bits);
+}
+
 /**
  * The bits behind a filter. For kernels.
  *

@@ -1,12 +1,14 @@
 /** The HTTP handler: random requests never make it fail or hang. */
 
 import assert from "node:assert/strict";
+import { ConstraintIndex } from "../../mod.ts";
 import { catalogue, get, model, post, serve, success } from "../support/edge.ts";
 import { randomRequest } from "../support/edge_requests.ts";
 import { runs } from "../support/long.ts";
 import { mix, Random } from "../support/models.ts";
 
 const bytes = await catalogue(4, 2000);
+using opened = await ConstraintIndex.open(bytes);
 const limits = {
   prompts: 4,
   prefixes: 8,
@@ -15,7 +17,8 @@ const limits = {
   exclusions: 8,
   filterTerms: 6,
 };
-const STATUSES = [200, 400, 404, 405, 408, 413, 415, 422, 499, 503];
+const bounds = { ...limits, indexes: [opened.digest] };
+const STATUSES = [200, 400, 404, 405, 408, 412, 413, 415, 422, 499, 503];
 
 /** Damages the text of a body. */
 function mangled(random: Random, text: string): string {
@@ -38,7 +41,7 @@ function mangled(random: Random, text: string): string {
 }
 
 function randomAsk(random: Random): Request {
-  const { path, body } = randomRequest(random, limits);
+  const { path, body } = randomRequest(random, bounds);
   const text = JSON.stringify(body);
   const headers: Record<string, string> = { "content-type": "application/json" };
   const signal = random.below(30) === 0 ? AbortSignal.timeout(random.below(4)) : undefined;
@@ -131,7 +134,7 @@ Deno.test("random requests", async () => {
   await Promise.all(Array.from({ length: 16 }, worker));
   assert.deepEqual(told, []);
   assert(
-    [200, 400, 413, 415, 422, 499].every((status) => counts.get(status)! > 10),
+    [200, 400, 412, 413, 415, 422, 499].every((status) => counts.get(status)! > 10),
     String([...counts]),
   );
   // Nothing is left behind.

@@ -3,7 +3,10 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex, ModelOutputError } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { createHandler } from "../../src/edge/mod.ts";
+import { Refusal } from "../../src/edge/error_response.ts";
+import { createHandler, DEFAULT_LIMITS } from "../../src/edge/mod.ts";
+import { requestSchemas } from "../../src/edge/schemas.ts";
+import { check } from "../../src/edge/validate.ts";
 import {
   BASE,
   catalogue,
@@ -69,7 +72,12 @@ Deno.test("filters and exclusions hold, for all prompts or for one", async () =>
     }
   });
   const [first, second] = ordinalsOf(results[0]);
-  const again = { prompts: [{ tokens: [1], exclude: [first, second] }], beams: 50, filter };
+  const again = {
+    prompts: [{ tokens: [1], exclude: [first, second] }],
+    index: index.digest,
+    beams: 50,
+    filter,
+  };
   const [found] = (await success(await handler(post("/v1/decode", again)))).results;
   const left = ordinalsOf(found);
   assert(!left.includes(first) && !left.includes(second) && left.every(isShown[0]));
@@ -214,7 +222,7 @@ Deno.test("what does not fit the schema is named", async () => {
   await using handler = serve({ index: bytes });
   const nested = (depth: number): unknown => depth === 0 ? "fresh" : { not: nested(depth - 1) };
   const cases: [body: unknown, field: string, expected?: unknown][] = [
-    [[], "", "Object"],
+    [[], "", "an object"],
     [null, ""],
     [5, ""],
     [{}, "/prompts"],
@@ -271,7 +279,7 @@ Deno.test("what fits the schema but not the index is named", async () => {
     (await problem(await decode(own), 422, "unknown-filter")).field,
     "/prompts/1/filter",
   );
-  const exclude = { prompts: [{ tokens: [1], exclude: [0, index.size] }] };
+  const exclude = { prompts: [{ tokens: [1], exclude: [0, index.size] }], index: index.digest };
   const ordinal = await problem(await decode(exclude), 422, "no-such-ordinal");
   assert.deepEqual(
     [ordinal.field, ordinal.expected, ordinal.actual],
@@ -489,5 +497,149 @@ Deno.test("options that make no sense", () => {
       () => createHandler(options as Parameters<typeof createHandler>[0]),
       (error) => error instanceof TypeError || error instanceof RangeError,
     );
+  }
+});
+
+Deno.test("items are excluded, and allowed, by their ids", async () => {
+  await using handler = serve({ index: bytes });
+  using index = await ConstraintIndex.open(bytes);
+  const decode = async (body: unknown) =>
+    (await success(await handler(post("/v1/decode", body)))).results as {
+      ordinal: number;
+      items: string[];
+    }[][];
+  const idsOf = (found: { items: string[] }[]) => found.flatMap(({ items }) => items);
+  const [all] = await decode({ prompts: [[1]], beams: 20 });
+  const [first, second, third] = idsOf(all);
+  const gone = { excludeItems: [second, "77"] };
+  const [own, common] = await decode({
+    prompts: [{ tokens: [1], ...gone }, [1]],
+    beams: 20,
+    excludeItems: [first],
+  });
+  assert.ok(!idsOf(own).includes(first) && !idsOf(own).includes(second));
+  assert.ok(idsOf(own).includes(third));
+  assert.ok(!idsOf(common).includes(first));
+
+  const only = { onlyItems: [first, third, "5"] };
+  const [listed, replaced] = await decode({
+    prompts: [[1], { tokens: [1], onlyItems: [second] }],
+    beams: 20,
+    ...only,
+  });
+  assert.deepEqual(idsOf(listed).sort(), [first, third].sort());
+  assert.deepEqual(idsOf(replaced), [second]);
+  const [none] = await decode({ prompts: [[1]], onlyItems: ["5", "6"] });
+  assert.deepEqual(none, []);
+  const [both] = await decode({ prompts: [[1]], beams: 20, ...only, excludeItems: [first] });
+  assert.deepEqual(idsOf(both), [third]);
+  const [fresh] = await decode({ prompts: [[1]], beams: 20, ...only, filter: "fresh" });
+  using filter = index.namedFilter("fresh");
+  const isFresh = (id: string) => filter.hasItem(BigInt(id));
+  assert.deepEqual(idsOf(fresh).sort(), [first, third].filter(isFresh).sort());
+
+  // Masks follow the same rules.
+  const mask = async (body: unknown) =>
+    (await success(await handler(post("/v1/mask", body)))).results as {
+      allowed: number[];
+      canEnd: boolean;
+    }[];
+  using expected = index.filter({ items: [BigInt(first)] });
+  const sequence = [...index.sequenceAt(index.ordinalsOfItem(BigInt(first))[0])];
+  for (const [i, length] of [...sequence, 0].entries()) {
+    const prefix = sequence.slice(0, i);
+    const [{ allowed, canEnd }] = await mask({ prefixes: [prefix], onlyItems: [first] });
+    assert.deepEqual(allowed, [...index.allowedTokens(prefix, expected)], `${length}`);
+    assert.equal(canEnd, index.canEnd(prefix, expected));
+  }
+  const ordinal = index.ordinalOf(sequence)!;
+  const exclude = { exclude: [ordinal], index: index.digest };
+  const [{ canEnd }] = await mask({
+    prefixes: [{ tokens: sequence, exclude: [ordinal] }],
+    index: index.digest,
+  });
+  const [again] = await mask({ prefixes: [sequence], ...exclude });
+  assert.deepEqual([canEnd, again.canEnd], [false, false]);
+});
+
+Deno.test("ordinals are taken with the digest of their index only", async () => {
+  await using handler = serve({ index: bytes });
+  using index = await ConstraintIndex.open(bytes);
+  for (const path of ["/v1/decode", "/v1/mask"]) {
+    const name = path === "/v1/decode" ? "prompts" : "prefixes";
+    const ask = (more: object, own: object = {}) =>
+      handler(post(path, { [name]: [{ tokens: [], ...own }], ...more }));
+    for (const [more, own] of [[{ exclude: [0] }, {}], [{}, { exclude: [0] }]]) {
+      const missing = await problem(await ask(more, own), 400, "index-missing");
+      assert.equal(missing.field, "/index");
+      await success(await ask({ ...more, index: index.digest }, own));
+      const other = { ...more, index: "ab".repeat(32) };
+      const changed = await problem(await ask(other, own), 412, "index-changed");
+      assert.deepEqual([changed.field, changed.expected], ["/index", index.digest]);
+    }
+    await problem(await ask({ index: "ab".repeat(32) }), 412, "index-changed");
+    await problem(await ask({ index: "ab" }), 400, "invalid-request");
+    await success(await ask({ exclude: [] }));
+  }
+});
+
+Deno.test("ids of the wrong kind, too many, and indexes without them are named", async () => {
+  await using handler = serve({ index: bytes });
+  const decode = (body: object, to = handler) =>
+    to(post("/v1/decode", { prompts: [{ tokens: [1], ...body }] }));
+  const wrong = await problem(await decode({ excludeItems: ["1", "x"] }), 422, "wrong-item-id");
+  assert.equal(wrong.field, "/prompts/0/excludeItems/1");
+  const number = await problem(await decode({ onlyItems: [5] }), 400, "invalid-request");
+  assert.deepEqual([number.field, number.expected], ["/prompts/0/onlyItems/0", "a string"]);
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => String(i));
+  const many = await problem(await decode({ excludeItems: ids(1001) }), 400, "invalid-request");
+  assert.equal(many.field, "/prompts/0/excludeItems");
+  const together = { prompts: [{ tokens: [1], excludeItems: ids(600) }], excludeItems: ids(600) };
+  const both = await problem(
+    await handler(post("/v1/decode", together)),
+    422,
+    "too-many-exclusions",
+  );
+  assert.deepEqual([both.field, both.actual], ["/prompts/0/excludeItems", 1200]);
+  await success(await decode({ onlyItems: ids(10_000) }));
+  await problem(await decode({ onlyItems: ids(10_001) }), 400, "invalid-request");
+
+  const rows = [[1, 2], [1, 3], [2, 0]];
+  using plain = await buildIndex(rows, { vocabSize: 64 });
+  await using without = serve({ index: plain.toBytes() });
+  await problem(await decode({ excludeItems: ["1"] }, without), 422, "no-items");
+  using old = await buildIndex(rows, { vocabSize: 64, items: [3, 1, 2], itemLookup: false });
+  await using unable = serve({ index: old.toBytes() });
+  await problem(await decode({ onlyItems: ["1"] }, unable), 422, "no-item-lookup");
+});
+
+Deno.test("a body that is refused costs little, however long or deep it is", async () => {
+  await using handler = serve({ index: bytes });
+  const long = JSON.stringify(new Array(500_000).fill(1)).slice(0, 1_000_000).replace(/,?$/, "]");
+  const deep = `${"[".repeat(500_000)}${"]".repeat(500_000)}`;
+  const bodies = [
+    `{"prompts":${long}}`,
+    `{"prompts":[${long}]}`,
+    `{"prompts":[{"tokens":${long}}]}`,
+    `{"prompts":[[1]],"filter":{"all":${long}}}`,
+    `{"prompts":[[1]],"excludeItems":${long}}`,
+    `{"prompts":${deep}}`,
+    `{"prompts":[[1]],"x":${long}}`,
+  ];
+  // Only that the validator looks at little: how long reading JSON takes is not its doing.
+  const schema = requestSchemas(DEFAULT_LIMITS).decode;
+  for (const body of bodies) {
+    await problem(await handler(post("/v1/decode", body)), 400, "invalid-request");
+    const parsed = JSON.parse(body);
+    let looks = 0;
+    const watched = (value: unknown): unknown =>
+      typeof value !== "object" || value === null ? value : new Proxy(value, {
+        get(target, key, receiver) {
+          looks++;
+          return watched(Reflect.get(target, key, receiver));
+        },
+      });
+    assert.throws(() => check(schema, watched(parsed)), Refusal);
+    assert.ok(looks < 1000, `${body.slice(0, 40)}: ${looks}`);
   }
 });

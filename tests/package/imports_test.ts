@@ -93,7 +93,6 @@ Deno.test("./build imported from a URL builds, without permissions", async () =>
 const PACKAGES: Record<string, string> = {
   "./s3": "aws4fetch",
   "./cli": "aws4fetch",
-  "./edge": "valibot",
 };
 
 for (const [specifier, path] of Object.entries(exports)) {

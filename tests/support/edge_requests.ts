@@ -8,6 +8,8 @@ interface Bounds {
   promptTokens: number;
   beams: number;
   exclusions: number;
+  /** Digests of the indexes that may be served. */
+  indexes?: readonly string[];
   filterTerms: number;
 }
 
@@ -31,7 +33,7 @@ const NONSENSE: unknown[] = [
 
 /** A path and a body. */
 export function randomRequest(random: Random, bounds: Bounds): { path: string; body: unknown } {
-  const { prompts, prefixes, promptTokens, beams, exclusions, filterTerms } = bounds;
+  const { prompts, prefixes, promptTokens, beams, exclusions, filterTerms, indexes = [] } = bounds;
   const chance = (n: number) => random.below(n) === 0;
   /** Now and then something else. */
   const or = (value: unknown): unknown => chance(40) ? random.pick(NONSENSE) : value;
@@ -45,6 +47,8 @@ export function randomRequest(random: Random, bounds: Bounds): { path: string; b
     const parts = list(length(filterTerms, 1), () => filter(depth - 1));
     return or(kind === 1 ? { all: parts } : { any: parts });
   };
+  const ids = () =>
+    list(length(exclusions), () => or(String(random.pick([0, 5, 1e6, "x"])) + random.below(300)));
   const depth = () => chance(20) ? 6 : random.below(4);
   const maybe = (name: string, make: () => unknown, n = 3) =>
     chance(n) ? { [name]: or(make()) } : {};
@@ -56,14 +60,23 @@ export function randomRequest(random: Random, bounds: Bounds): { path: string; b
         ...isPrompt
           ? maybe("exclude", () => list(length(exclusions), () => or(random.below(400))))
           : maybe("exclude", () => [], 30),
+        ...maybe("excludeItems", ids, 6),
+        ...maybe("onlyItems", ids, 6),
         ...maybe("more", () => 1, 60),
       },
     );
+  const rules = () => ({
+    ...maybe("index", () => random.pick([...indexes, "0".repeat(64), "0"]), 2),
+    ...maybe("exclude", () => list(length(exclusions), () => or(random.below(400))), 8),
+    ...maybe("excludeItems", ids, 8),
+    ...maybe("onlyItems", ids, 8),
+  });
   const extra = maybe(random.pick(["x", "beam", "constructor", "toString"]), () => 1, 40);
   if (chance(3)) {
     const body = {
       ...chance(40) ? {} : { prefixes: list(length(prefixes, 1), row(false)) },
       ...maybe("filter", () => filter(depth())),
+      ...rules(),
       ...extra,
     };
     return { path: "/v1/mask", body: or(body) };
@@ -76,6 +89,7 @@ export function randomRequest(random: Random, bounds: Bounds): { path: string; b
     ...maybe("tokensPerBeam", () => random.between(0, 5), 4),
     ...maybe("endToken", () => random.pick([1, 63, 64, 70]), 4),
     ...maybe("filter", () => filter(depth())),
+    ...rules(),
     ...extra,
   };
   return { path: "/v1/decode", body: or(body) };

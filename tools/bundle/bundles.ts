@@ -49,6 +49,9 @@ async function writeForWorkers(folder: URL, entries: readonly Entry[]): Promise<
     },
     outfile: "workers/espalier.js",
     minify: true,
+    // Workers have what the shims are for.
+    inject: [],
+    target: "esnext",
     plugins: [variantsForWorkers, includedPackages],
   });
   await copyKernels(new URL("workers/", folder));

@@ -28,10 +28,8 @@ export const relaxedSimdModule = async () => relaxedSimd;
   },
   // Workers have no GPU. Nothing asks for these where there is none.
   webgpu: {
-    source: fileURLToPath(inRepository("src/kernels/webgpu/kernel.ts")),
-    forWorkers: `export const misfit = () => "Workers have no WebGPU";
-export const WebGpuKernel = undefined;
-`,
+    source: fileURLToPath(inRepository("src/decode/device.ts")),
+    forWorkers: "export {};\n",
   },
   reorder: {
     source: fileURLToPath(inRepository("src/kernels/webgpu/reorder.ts")),

@@ -11,13 +11,13 @@ import {
   onIndex,
   type RequestContext,
   type Route,
-  rowsOf,
   type Server,
 } from "../request_context.ts";
+import { checkDigest, RequestRules, rowsOf } from "../row_rules.ts";
 import type { Lease } from "../served_index.ts";
 import type { ModelFactory, ServedModel } from "../options.ts";
 import { Refusal } from "../error_response.ts";
-import type { DecodeRequest } from "../schemas.ts";
+import { type DecodeRequest, defaultBeams } from "../schemas.ts";
 
 /** A model on the CPU that answers at once leaves the event loop to others after so long, milliseconds. */
 const TURN_MS = 20;
@@ -30,7 +30,7 @@ export const decodeRoute: Route = {
     if (!model) {
       throw new Refusal(501, "no-model", "This server has no model; it answers /v1/mask only");
     }
-    const body = await bodyOf(schemas.decode, server, context);
+    const body = await bodyOf<DecodeRequest>(schemas.decode, server, context);
     return await onIndex(server, context, (lease) => decode(server, context, body, lease, model));
   },
 };
@@ -39,21 +39,24 @@ async function decode(
   { settings }: Server,
   context: RequestContext,
   body: DecodeRequest,
-  { index, decoder, filters }: Lease,
+  lease: Lease,
   factory: ModelFactory,
 ): Promise<Response> {
   const { limits, search, now, onError } = settings;
   const { signal, trace, checkTime } = context;
-  const rows = rowsOf("prompts", body.prompts, body.filter, limits.filterTerms);
-  const { prompts: _, filter: __, beams, ...asked } = body;
+  const { index, decoder } = lease;
+  checkDigest(body.index, lease);
+  const rows = rowsOf("prompts", body.prompts, body, limits);
+  const { beams = defaultBeams(limits), normalize, lengthPenalty, tokensPerBeam, endToken } = body;
+  const asked = { normalize, lengthPenalty, tokensPerBeam, endToken };
   // What is undefined must not hide a default.
   const own = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
-  const options = { ...search, ...own };
+  const options: NonNullable<typeof search> = { ...search, ...own };
   checkTokens(index, options.endToken, options.vocabSize ?? index.vocabSize);
-  rows.forEach(({ exclude }, i) => checkExclude(exclude, index.size, i));
   trace.note("prompts", rows.length);
   trace.note("beams", beams);
   const prompts = rows.map(({ tokens }) => tokens);
+  using rules = new RequestRules(lease, checkTime);
   let served: ServedModel | undefined;
   try {
     context.during = "making the model";
@@ -65,8 +68,7 @@ async function decode(
         ...options,
         batchSize: rows.length,
         beamSize: beams,
-        filter: filters.forRows(rows, limits.requestFilterBytes, checkTime),
-        exclude: rows.map(({ exclude }) => exclude),
+        ...rules.ofAll(rows, limits.requestFilterBytes),
         signal,
       }));
     const results = await trace.phase("answer", () => resultsOf(index, found));
@@ -101,17 +103,6 @@ function checkTokens(index: ConstraintIndex, endToken: number | undefined, width
     if (!(error instanceof RangeError)) throw error;
     throw refuse("The token occurs in sequences of the index; an end token must not");
   }
-}
-
-/** @throws {Refusal} 422 if there is no such sequence. */
-function checkExclude(ordinals: number[] | undefined, size: number, row: number): void {
-  const wrong = ordinals?.findIndex((ordinal) => ordinal >= size) ?? -1;
-  if (wrong < 0) return;
-  throw new Refusal(422, "no-such-ordinal", `The index has ordinals below ${size}`, {
-    field: `/prompts/${row}/exclude/${wrong}`,
-    expected: size - 1,
-    actual: ordinals![wrong],
-  });
 }
 
 /** @throws {Refusal} 422 where the model does not take a prompt. */

@@ -1,5 +1,8 @@
 /** `POST /v1/mask`: which tokens may follow, for search loops that are not ours. */
-import { bodyOf, json, onIndex, type Route, rowsOf } from "../request_context.ts";
+import { rowFilters } from "../../decode/batch_filters.ts";
+import { bodyOf, json, onIndex, type Route } from "../request_context.ts";
+import { checkDigest, RequestRules, rowsOf } from "../row_rules.ts";
+import type { MaskRequest } from "../schemas.ts";
 import { Refusal } from "../error_response.ts";
 
 /** Where prefixes are looked up. */
@@ -8,18 +11,25 @@ export const maskRoute: Route = {
   async answer(server, context) {
     const { settings: { limits }, schemas } = server;
     const { trace, checkTime } = context;
-    const body = await bodyOf(schemas.mask, server, context);
-    return await onIndex(server, context, ({ index, filters }) =>
+    const body = await bodyOf<MaskRequest>(schemas.mask, server, context);
+    return await onIndex(server, context, (lease) =>
       trace.phase("mask", () => {
+        const { index, filters } = lease;
+        checkDigest(body.index, lease);
+        using rules = new RequestRules(lease, checkTime);
         let left = limits.maskTokens;
-        const rows = rowsOf("prefixes", body.prefixes, body.filter, limits.filterTerms);
-        const results = rows.map(({ tokens, filter, field }) => {
-          checkTime();
+        const rows = rowsOf("prefixes", body.prefixes, body, limits);
+        const results = rows.map((row) => {
           filters.trim();
-          const compiled = filter === undefined ? undefined : filters.get(filter, field);
-          const allowed = Array.from(index.allowedTokens(tokens, compiled));
+          const { filter, exclude, excludeItems } = rules.of(row);
+          using own = rowFilters(index, {
+            filter,
+            exclude: [exclude],
+            excludeItems: [excludeItems],
+          }, 1);
+          const allowed = Array.from(index.allowedTokens(row.tokens, own[0]));
           left -= allowed.length;
-          if (left >= 0) return { allowed, canEnd: index.canEnd(tokens, compiled) };
+          if (left >= 0) return { allowed, canEnd: index.canEnd(row.tokens, own[0]) };
           throw new Refusal(
             422,
             "answer-too-large",
