@@ -74,15 +74,19 @@ export function batchFilters(
 }
 
 /**
- * As {@linkcode batchFilters}, as filters that belong to the caller.
+ * As {@linkcode batchFilters}, but as filters to look things up with.
  *
- * @returns one per row, undefined where nothing is said of it; dispose of the list.
+ * @returns one per row, undefined where nothing is said of it. Dispose of the list, which gives back what was made for it.
  */
 export function rowFilters(
   index: ConstraintIndex,
   options: RowRules,
   rows: number,
 ): readonly (ItemFilter | undefined)[] & Disposable {
+  if (!options.exclude && !options.excludeItems) {
+    const filters = perRow("filter", filterList(options.filter, rows), rows);
+    return Object.assign([...filters], { [Symbol.dispose]() {} });
+  }
   using made = batchFilters(index, options, rows);
   const filters = Array.from(
     { length: rows },
@@ -108,14 +112,14 @@ function perRow<T>(
 ): readonly (T | undefined)[] {
   if (!Array.isArray(list)) {
     throw typeError(
-      `Cannot search: "${name}" is no array of one entry per batch row`,
+      `Cannot filter: "${name}" is no array of one entry per row`,
       { expected: batchSize, actual: typeof list },
     );
   }
   if (list.length === 0 && mayBeEmpty) return new Array(batchSize).fill(undefined);
   if (list.length !== batchSize) {
     throw rangeError(
-      `Cannot search: "${name}" has ${list.length} entries for ${batchSize} batch rows; expected one for each, undefined for none`,
+      `Cannot filter: "${name}" has ${list.length} entries for ${batchSize} rows; expected one for each, undefined for none`,
       { expected: batchSize, actual: list.length },
     );
   }
@@ -126,13 +130,13 @@ function excludedOrdinals(list: ArrayLike<number>, size: number): Uint32Array {
   const length = list?.length;
   if (typeof list !== "object" || !Number.isInteger(length)) {
     throw typeError(
-      'Cannot search: expected arrays of ordinals in "exclude", one per batch row',
+      'Cannot filter: expected arrays of ordinals in "exclude", one per row',
       { expected: "ArrayLike<number>", actual: typeof list },
     );
   }
   if (length > MAX_EXCLUDED) {
     throw rangeError(
-      `Cannot exclude ${length} sequences: expected at most ${MAX_EXCLUDED} per batch row; make a filter of them with index.filter`,
+      `Cannot exclude ${length} sequences: expected at most ${MAX_EXCLUDED} per row; make a filter of them with index.filter`,
       { expected: MAX_EXCLUDED, actual: length },
     );
   }
@@ -148,13 +152,13 @@ function excludedOrdinals(list: ArrayLike<number>, size: number): Uint32Array {
 function excludedPlaces(ids: readonly (bigint | string)[], loaded: LoadedIndex): EntryPlace[] {
   if (!Array.isArray(ids)) {
     throw typeError(
-      'Cannot search: expected arrays of item ids in "excludeItems", one per batch row',
+      'Cannot filter: expected arrays of item ids in "excludeItems", one per row',
       { expected: "(bigint | string)[]", actual: typeof ids },
     );
   }
   if (ids.length > MAX_EXCLUDED) {
     throw rangeError(
-      `Cannot exclude ${ids.length} items: expected at most ${MAX_EXCLUDED} per batch row; make a filter of them with index.filter({ items }).not()`,
+      `Cannot exclude ${ids.length} items: expected at most ${MAX_EXCLUDED} per row; make a filter of them with index.filter({ items }).not()`,
       { expected: MAX_EXCLUDED, actual: ids.length },
     );
   }

@@ -56,13 +56,13 @@ export interface Decoder extends Disposable {
   beamSearch(model: Model | GpuModel, options: BeamSearchOptions): Promise<BeamSearchResult>;
   /**
    * Sets logits [rows, W] of tokens that must not follow to -infinity, in place; W = logits.length / rows. A
-   * prefix outside the set masks its whole row but `endToken`.
+   * prefix outside the set masks its whole row but `endToken`. Rows may have a filter and exclusions each.
    *
    * @throws {RangeError} if the logits are not W ≥ vocabSize per prefix.
    */
   maskLogits(
     logits: Float32Array,
-    prefixes: readonly ArrayLike<number>[],
+    prefixes: readonly ArrayLike<number | bigint>[],
     options?: MaskOptions,
   ): void;
 }
@@ -262,7 +262,7 @@ class SearchDecoder implements Decoder {
 
   maskLogits(
     logits: Float32Array,
-    prefixes: readonly ArrayLike<number>[],
+    prefixes: readonly ArrayLike<number | bigint>[],
     options?: MaskOptions,
   ): void {
     maskLogits(this.#open().index, logits, prefixes, options);

@@ -58,7 +58,7 @@ const OPEN_OPTIONS = [
 
 let construct: (loaded: LoadedIndex, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => LoadedIndex;
-let walk: (index: ConstraintIndex, prefix: ArrayLike<number>) => Place | undefined;
+let walk: (index: ConstraintIndex, prefix: ArrayLike<number | bigint>) => Place | undefined;
 let release: (index: ConstraintIndex) => IndexMemory | undefined;
 
 /**
@@ -188,8 +188,10 @@ export class ConstraintIndex implements Disposable {
     });
   }
 
-  /** Whether the set holds a sequence. Anything that is no sequence of tokens is not in the set. */
-  has(sequence: ArrayLike<number>): boolean {
+  /**
+   * Whether the set holds a sequence, of numbers or bigints. Anything that is no sequence of tokens is not in the set.
+   */
+  has(sequence: ArrayLike<number | bigint>): boolean {
     return this.ordinalOf(sequence) !== undefined;
   }
 
@@ -197,7 +199,7 @@ export class ConstraintIndex implements Disposable {
    * Number of a sequence in [0, size), or undefined: its rank among the sorted sequences when all are equally
    * long, otherwise shorter sequences first, sorted among themselves. O(length · log(branch)).
    */
-  ordinalOf(sequence: ArrayLike<number>): number | undefined {
+  ordinalOf(sequence: ArrayLike<number | bigint>): number | undefined {
     const node = this.#walk(sequence);
     return !node || node.ordinal === NONE ? undefined : node.ordinal;
   }
@@ -270,7 +272,7 @@ export class ConstraintIndex implements Disposable {
    *
    * @param filter counts only sequences that it allows.
    */
-  allowedTokens(prefix: ArrayLike<number>, filter?: ItemFilter): Uint32Array<ArrayBuffer> {
+  allowedTokens(prefix: ArrayLike<number | bigint>, filter?: ItemFilter): Uint32Array<ArrayBuffer> {
     const bits = filter === undefined ? undefined : filterBitsOf(filter, this.#open());
     const node = this.#walk(prefix);
     if (!node || node.state === NONE || prefix.length >= this.maxLength) return new Uint32Array();
@@ -287,7 +289,7 @@ export class ConstraintIndex implements Disposable {
    *
    * @param filter counts only sequences that it allows.
    */
-  canEnd(prefix: ArrayLike<number>, filter?: ItemFilter): boolean {
+  canEnd(prefix: ArrayLike<number | bigint>, filter?: ItemFilter): boolean {
     const bits = filter === undefined ? undefined : filterBitsOf(filter, this.#open());
     const ordinal = this.ordinalOf(prefix);
     return ordinal !== undefined && (!bits || bits.has(ordinal));
@@ -348,13 +350,14 @@ export class ConstraintIndex implements Disposable {
     );
   }
 
-  #walk(tokens: ArrayLike<number>): Place | undefined {
+  #walk(tokens: ArrayLike<number | bigint>): Place | undefined {
     const { heap, table, scratch, loading } = this.#open();
     const length = tokens?.length;
     if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
     const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
     for (let i = 0; i < length; i++) {
-      const token = tokens[i];
+      const given = tokens[i];
+      const token = typeof given === "bigint" ? Number(given) : given;
       if (!(Number.isInteger(token) && token >= 0 && token < this.vocabSize)) return undefined;
       words[RESULT_BYTES / 4 + i] = token;
     }
@@ -485,6 +488,9 @@ export interface Place {
 }
 
 /** Follows a prefix from the root, one lookup per token; undefined if it is not in the set. */
-export function placeOf(index: ConstraintIndex, prefix: ArrayLike<number>): Place | undefined {
+export function placeOf(
+  index: ConstraintIndex,
+  prefix: ArrayLike<number | bigint>,
+): Place | undefined {
   return walk(index, prefix);
 }

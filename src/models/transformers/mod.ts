@@ -1,12 +1,13 @@
 /**
- * Keeps `generate()` of transformers.js inside an index: a logits processor. Imports nothing of transformers.js;
- * tried with version 4.3.
+ * Keeps `generate()` of transformers.js inside an index: a logits processor, and the way from generated rows to items.
+ * Imports nothing of transformers.js; tried with version 4.3.
  *
  * @module
  */
-import { maskLogits } from "../../decode/mask.ts";
+import { rowFilters } from "../../decode/batch_filters.ts";
+import { maskLogits, type MaskOptions } from "../../decode/mask.ts";
 import { checkOptionNames, EspalierError, ModelOutputError, rangeError } from "../../errors.ts";
-import type { ConstraintIndex } from "../../index/constraint_index.ts";
+import { type ConstraintIndex, placeOf } from "../../index/constraint_index.ts";
 
 /** What a processor sees of a transformers.js `Tensor`. */
 export interface LogitsTensor {
@@ -16,8 +17,11 @@ export interface LogitsTensor {
   readonly dims: readonly number[];
 }
 
-/** Options of a {@linkcode ConstraintLogitsProcessor}. */
-export interface ConstraintLogitsOptions {
+/** Ids of one row, as `generate()` has them. */
+type Ids = ArrayLike<bigint> | ArrayLike<number>;
+
+/** Options of a {@linkcode ConstraintLogitsProcessor}: what may come out of each row, and where it begins and ends. */
+export interface ConstraintLogitsOptions extends MaskOptions {
   /**
    * How many ids stand before the sequence, padding included: the length of `input_ids` when `generate()` begins. With
    * an encoder-decoder model, how many tokens the decoder starts with (mostly one). An array has one number per row; a
@@ -25,11 +29,20 @@ export interface ConstraintLogitsOptions {
    */
   promptLength: number | readonly number[];
   /**
-   * The model's `eos_token_id`. Allowed, at the model's price, after a whole sequence that may go on; forced after one
-   * that may not, and ever after. It occurs in no stored sequence. Needed for sequences of different lengths.
+   * The model's `eos_token_id`, which may be a list. Allowed, at the model's price, after a whole sequence that may go on;
+   * forced (the first of them) after one that may not, and ever after. It occurs in no stored sequence. Needed for
+   * sequences of different lengths.
    */
-  endToken?: number;
+  endToken?: number | readonly number[];
 }
+
+const OPTIONS = [
+  "promptLength",
+  "endToken",
+  "filter",
+  "exclude",
+  "excludeItems",
+] as const satisfies readonly (keyof ConstraintLogitsOptions)[];
 
 /**
  * A logits processor for `generate()` of transformers.js, greedy or sampling, for any number of rows (for several answers
@@ -48,7 +61,8 @@ export interface ConstraintLogitsOptions {
  * ```
  *
  * It sets what must not follow to -infinity, NaN too. `generate()` goes on with rows that have ended until all have: they
- * get `endToken` again and again, as does a row whose prompt put it outside the set. It runs after the processors that
+ * get `endToken` again and again. A row that is outside the set when the first call sees it is an error: its prompt length
+ * is wrong, or other code has chosen its tokens. It runs after the processors that
  * `generate()` makes from its own options; where `no_repeat_ngram_size`, `bad_words_ids` and the like leave nothing that
  * is allowed, that is an error, since any token would leave the set. The forced end is exempt from them.
  *
@@ -80,18 +94,12 @@ export class ConstraintLogitsProcessor {
    * @throws {TypeError} for an option that there is not.
    */
   constructor(index: ConstraintIndex, options: ConstraintLogitsOptions) {
-    checkOptionNames("ConstraintLogitsProcessor", options, ["promptLength", "endToken"]);
-    const { promptLength, endToken } = options;
-    if (![promptLength].flat().every((length) => Number.isInteger(length) && length >= 0)) {
-      throw rangeError(
-        `Cannot constrain: promptLength is ${promptLength}, expected how many ids stand before the sequence`,
-        { actual: promptLength },
-      );
-    }
-    const process = <L extends LogitsTensor>(
-      inputIds: readonly (readonly bigint[])[],
-      logits: L,
-    ): L => {
+    checkOptionNames("ConstraintLogitsProcessor", options, OPTIONS);
+    const { promptLength, ...rules } = options;
+    checkPromptLength(promptLength);
+    const end = [rules.endToken].flat()[0];
+    let isFirst = true;
+    const process = <L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L => {
       const rows = inputIds.length;
       if (logits.dims.length !== 2 || logits.dims[0] !== rows) {
         throw rangeError(
@@ -99,21 +107,15 @@ export class ConstraintLogitsProcessor {
           { expected: rows, actual: logits.dims },
         );
       }
-      if (typeof promptLength !== "number" && promptLength.length !== rows) {
-        throw rangeError(
-          `Cannot constrain ${rows} rows with ${promptLength.length} prompt lengths: give one for each, or one number`,
-          { expected: rows, actual: promptLength.length },
-        );
-      }
-      const prefixes = inputIds.map((ids, row) =>
-        prefixOf(ids, typeof promptLength === "number" ? promptLength : promptLength[row], row)
-      );
+      const prefixes = withoutPrompts(inputIds, promptLength);
+      if (isFirst) prefixes.forEach((prefix, row) => checkPrefix(index, prefix, row));
       const data = logits.data as Float32Array; // which maskLogits checks
-      const kept = maskLogits(index, data, prefixes, { endToken });
+      const kept = maskLogits(index, data, prefixes, rules);
+      isFirst = false;
       kept.forEach((tokens, row) => {
         const first = row * logits.dims[1];
         const logitsOfRow = data.subarray(first, first + logits.dims[1]);
-        leaveOne(logitsOfRow, tokens, endToken, prefixes[row], row);
+        leaveOne(logitsOfRow, tokens, end, prefixes[row], row);
       });
       return logits;
     };
@@ -125,30 +127,127 @@ export class ConstraintLogitsProcessor {
 /** A processor is a function, as those of transformers.js are. */
 export interface ConstraintLogitsProcessor {
   /**
-   * Masks logits [rows, W] in place and returns them. `inputIds` has a row of ids each: the prompt, and what has been
-   * generated.
+   * Masks logits [rows, W] in place and returns them. `inputIds` has a row of ids each, bigints or numbers: the prompt, and
+   * what has been generated.
    *
    * @throws {RangeError} if rows, prompt lengths and logits do not go together, or `endToken` is out of range or occurs in
    * a stored sequence. @throws {TypeError} if the data is no `Float32Array`.
-   * @throws {EspalierError} with code `"nothing-allowed"` if nothing may follow a row and there is no `endToken`;
-   * `"not-loaded"` if the index is still loading.
+   * @throws {EspalierError} with code `"prefix-outside-set"` if the first call has a row that begins no sequence of the
+   * index; `"nothing-allowed"` if nothing may follow a row and there is no `endToken`; `"not-loaded"` if the index is still loading.
    * @throws {ModelOutputError} if a row has no finite logit for what is allowed, code `"no-finite-logit"`, or +infinity,
    * code `"infinite-logit"`.
    */
-  <L extends LogitsTensor>(inputIds: readonly (readonly bigint[])[], logits: L): L;
+  <L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L;
   /** The same, under the name that transformers.js has for it. */
-  _call<L extends LogitsTensor>(inputIds: readonly (readonly bigint[])[], logits: L): L;
+  _call<L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L;
 }
 
-/** What has been generated of the sequence. */
-function prefixOf(ids: readonly bigint[], promptLength: number, row: number): number[] {
-  if (ids.length < promptLength) {
+/** A generated row, as {@linkcode foundInRows} reads it. */
+export interface GeneratedRow {
+  /** The tokens of its sequence, without prompt and end. */
+  readonly sequence: number[];
+  /** Its ordinal; undefined where the row was cut off before its sequence was whole. */
+  readonly ordinal: number | undefined;
+  /** Ids of its items that pass the rules; none where the index has no ids. */
+  readonly items: (bigint | string)[];
+}
+
+/**
+ * From what `generate()` returned to sequences and items: cuts off prompts, and what follows the first end token. With the
+ * options of the processor, so that of shared sequences only those items are listed that its rules allow.
+ *
+ * @param generated rows of ids, or the tensor [rows, length].
+ * @throws {RangeError} or {TypeError} if options make no sense. @throws {EspalierError} with code `"not-loaded"`.
+ *
+ * @example
+ * ```ts
+ * import assert from "node:assert/strict";
+ * import { buildIndex } from "@espalier/espalier/build";
+ * import { foundInRows } from "@espalier/espalier/transformers";
+ *
+ * const items = ["chair", "lamp", "lantern"];
+ * using index = await buildIndex([[4, 0], [1, 2], [1, 2]], { vocabSize: 6, items });
+ * // Two rows after prompts of two tokens; 5 ends them.
+ * const generated = [[7n, 8n, 1n, 2n, 5n], [7n, 9n, 4n, 5n, 5n]];
+ * const options = { promptLength: 2, endToken: 5, excludeItems: [["lamp"], undefined] };
+ * const [first, second] = foundInRows(index, generated, options);
+ * assert.deepEqual([first.sequence, first.items], [[1, 2], ["lantern"]]);
+ * assert.deepEqual([second.ordinal, second.items], [undefined, []]);
+ * ```
+ */
+export function foundInRows(
+  index: ConstraintIndex,
+  generated: readonly Ids[] | { readonly data: unknown; readonly dims: readonly number[] },
+  options: ConstraintLogitsOptions,
+): GeneratedRow[] {
+  checkOptionNames("foundInRows", options, OPTIONS);
+  const { promptLength, endToken, ...rules } = options;
+  checkPromptLength(promptLength);
+  const ends = [endToken].flat();
+  const rows = withoutPrompts(rowsOf(generated), promptLength);
+  using filters = rowFilters(index, rules, rows.length);
+  return rows.map((tokens, row) => {
+    const end = tokens.findIndex((token) => ends.includes(token));
+    const sequence = tokens.slice(0, end < 0 ? index.maxLength : end);
+    const found = index.ordinalOf(sequence);
+    const isAllowed = found !== undefined && index.canEnd(sequence, filters[row]);
+    return {
+      sequence,
+      ordinal: isAllowed ? found : undefined,
+      items: isAllowed && index.items ? index.itemsAt(found, Infinity, filters[row]) : [],
+    };
+  });
+}
+
+/** Rows of a tensor. */
+function rowsOf(
+  generated: readonly Ids[] | { readonly data: unknown; readonly dims: readonly number[] },
+): readonly Ids[] {
+  if (!("dims" in generated)) return generated;
+  const { data, dims: [rows, length] } = generated;
+  const ids = data as BigInt64Array;
+  return Array.from({ length: rows }, (_, row) => ids.subarray(row * length, (row + 1) * length));
+}
+
+function checkPromptLength(promptLength: number | readonly number[]): void {
+  if ([promptLength].flat().every((length) => Number.isInteger(length) && length >= 0)) return;
+  throw rangeError(
+    `Cannot constrain: promptLength is ${promptLength}, expected how many ids stand before the sequence`,
+    { actual: promptLength },
+  );
+}
+
+/** What has been generated of the sequences. */
+function withoutPrompts(
+  rows: readonly Ids[],
+  promptLength: number | readonly number[],
+): number[][] {
+  if (typeof promptLength !== "number" && promptLength.length !== rows.length) {
     throw rangeError(
-      `Cannot constrain row ${row}: it has ${ids.length} ids, fewer than its promptLength of ${promptLength}; with an encoder-decoder model, count the decoder's start tokens only`,
-      { row, expected: promptLength, actual: ids.length },
+      `Cannot constrain ${rows.length} rows with ${promptLength.length} prompt lengths: give one for each, or one number`,
+      { expected: rows.length, actual: promptLength.length },
     );
   }
-  return ids.slice(promptLength).map(Number);
+  return rows.map((ids, row) => {
+    const length = typeof promptLength === "number" ? promptLength : promptLength[row];
+    if (ids.length >= length) return Array.from<bigint | number, number>(ids, Number).slice(length);
+    throw rangeError(
+      `Cannot constrain row ${row}: it has ${ids.length} ids, fewer than its promptLength of ${length}; with an encoder-decoder model, count the decoder's start tokens only`,
+      { row, expected: length, actual: ids.length },
+    );
+  });
+}
+
+/** @throws {EspalierError} if a row begins no sequence of the index. */
+function checkPrefix(index: ConstraintIndex, prefix: readonly number[], row: number): void {
+  if (placeOf(index, prefix)) return;
+  throw new EspalierError(
+    "prefix-outside-set",
+    `Cannot constrain row ${row}: no sequence of the index begins with [${
+      prefix.slice(0, 20)
+    }], which the row has before anything is generated; look at promptLength`,
+    { row, actual: prefix.length },
+  );
 }
 
 /** Sees to it that one of the kept tokens can be chosen: samplers take any token of a row that has none. */

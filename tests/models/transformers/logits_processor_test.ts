@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../../mod.ts";
 import { buildIndex } from "../../../src/build/mod.ts";
-import { ConstraintLogitsProcessor } from "../../../src/models/transformers/mod.ts";
+import { ConstraintLogitsProcessor, foundInRows } from "../../../src/models/transformers/mod.ts";
 import { runs } from "../../support/long.ts";
 import { Random } from "../../support/models.ts";
 import { OracleSet } from "../../support/oracle.ts";
@@ -65,6 +65,7 @@ for (const shape of SHAPE_NAMES) {
         promptLength: prompts.map((prompt) => prompt.length),
         endToken,
       });
+      processor(ids(...prompts), tensor(new Float32Array(prompts.length * width), prompts.length));
       const values = random.pick([[1.5, -0, -3], [1.5, -2, NaN, -Infinity], [
         -Infinity,
         NaN,
@@ -96,6 +97,7 @@ Deno.test("The end is forced where nothing else may follow, and allowed where so
   using index = await buildIndex([[1], [1, 2]], { vocabSize: 4 });
   const processor = new ConstraintLogitsProcessor(index, { promptLength: 1, endToken: 3 });
   const logits = tensor(new Float32Array(16).fill(-Infinity), 4);
+  processor(ids([9]), tensor(new Float32Array(4), 1));
   logits.data.set([-7, -7, -7, -7], 4);
   logits.data[1] = -7;
   processor(ids([9], [9, 1], [9, 1, 2], [9, 1, 3]), logits);
@@ -219,4 +221,82 @@ Deno.test("Levels that are still loading are an error, until they are there", as
   rest.resolve();
   await index.ready;
   assert.deepEqual(process(sequence.slice(0, 2)), [...built.allowedTokens(sequence.slice(0, 2))]);
+});
+
+Deno.test("A row that begins no sequence is an error at the first call, also with an end token", async () => {
+  using index = await buildIndex([[1, 2], [1], [3, 0]], { vocabSize: 4 });
+  for (const endToken of [undefined, 5, [5, 6]]) {
+    const logits = () => tensor(new Float32Array(16), 2);
+    const make = () => new ConstraintLogitsProcessor(index, { promptLength: 1, endToken });
+    const outside = { name: "EspalierError", code: "prefix-outside-set", row: 1 };
+    assert.throws(() => make()(ids([9, 1], [9, 2]), logits()), outside);
+    assert.throws(() => make()(ids([9], [9, 1, 2, 3]), logits()), outside);
+    // A call that failed is not the first that went well.
+    const processor = make();
+    assert.throws(() => processor(ids([9], [9, 2]), logits()), outside);
+    assert.throws(() => processor(ids([9], [9, 2]), logits()), outside);
+    processor(ids([9], [9, 1]), logits());
+    if (endToken !== undefined) processor(ids([9, 1, 5], [9, 3, 2]), logits());
+  }
+});
+
+Deno.test("Several end tokens stay allowed, and the first is forced", async () => {
+  using index = await buildIndex([[1], [1, 2]], { vocabSize: 4 });
+  const processor = new ConstraintLogitsProcessor(index, { promptLength: 0, endToken: [5, 4] });
+  processor(ids([]), tensor(new Float32Array(6), 1));
+  const logits = tensor(new Float32Array(18).fill(-1), 3);
+  processor(ids([1], [1, 2], [1, 4]), logits);
+  assert.deepEqual([0, 1, 2].map((row) => open(logits.data, 6, row)), [[2, 4, 5], [5], [5]]);
+});
+
+Deno.test("Each row has its filter and its exclusions", async () => {
+  const rows = [[1, 2], [1, 2], [1, 3], [2, 0]];
+  const items = ["lamp", "lantern", "chair", "hat"];
+  using index = await buildIndex(rows, { vocabSize: 4, items });
+  using chairs = index.filter({ items: ["chair", "hat"] });
+  const options = {
+    promptLength: 1,
+    endToken: 5,
+    filter: [chairs, undefined, undefined, chairs],
+    exclude: [undefined, [0], undefined, undefined],
+    excludeItems: [undefined, undefined, ["lamp", "hat"], ["chair"]],
+  };
+  const processor = new ConstraintLogitsProcessor(index, options);
+  const begin = tensor(new Float32Array(24), 4);
+  processor(ids([9], [9], [9], [9]), begin);
+  const opened = (logits: { data: Float32Array }) =>
+    [0, 1, 2, 3].map((row) => open(logits.data, 6, row));
+  assert.deepEqual(opened(begin), [[1, 2], [1, 2], [1], [2]]);
+  const next = tensor(new Float32Array(24), 4);
+  processor(ids([9, 1], [9, 1], [9, 1], [9, 1]), next);
+  assert.deepEqual(opened(next), [[3], [3], [2, 3], [5]]);
+
+  const generated = ids([9, 1, 3, 5], [9, 1, 2, 5], [9, 1, 2, 5], [9, 1, 5, 5]);
+  const data = BigInt64Array.from(generated.flat());
+  for (const rowsOrTensor of [generated, { data, dims: [4, 4] }]) {
+    assert.deepEqual(foundInRows(index, rowsOrTensor, options), [
+      { sequence: [1, 3], ordinal: 1, items: ["chair"] },
+      { sequence: [1, 2], ordinal: undefined, items: [] }, // excluded
+      { sequence: [1, 2], ordinal: 0, items: ["lantern"] },
+      { sequence: [1], ordinal: undefined, items: [] }, // cut off
+    ]);
+  }
+  const wrong = { promptLength: 1, filters: chairs } as { promptLength: number };
+  assert.throws(() => new ConstraintLogitsProcessor(index, wrong), /nearest is "filter"/);
+  assert.throws(() => foundInRows(index, generated, wrong), /nearest is "filter"/);
+});
+
+Deno.test("Tokens may be bigints, in any array", async () => {
+  using index = await buildIndex([[1, 2], [1, 3]], { vocabSize: 4 });
+  for (const sequence of [[1n, 2n], BigInt64Array.of(1n, 2n), BigUint64Array.of(1n, 2n)]) {
+    assert.ok(index.has(sequence) && index.canEnd(sequence));
+    assert.equal(index.ordinalOf(sequence), 0);
+    assert.deepEqual([...index.allowedTokens(Array.from(sequence).slice(0, 1))], [2, 3]);
+  }
+  for (const sequence of [[1n, -2n], [1n, 2n ** 64n], [1n, 2n ** 32n + 2n]]) {
+    assert.ok(!index.has(sequence));
+  }
+  const logits = tensor(new Float32Array(4), 1);
+  new ConstraintLogitsProcessor(index, { promptLength: 1 })([BigInt64Array.of(9n, 1n)], logits);
+  assert.deepEqual(open(logits.data, 4), [2, 3]);
 });
