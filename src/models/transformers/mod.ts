@@ -97,7 +97,7 @@ export class ConstraintLogitsProcessor {
     checkOptionNames("ConstraintLogitsProcessor", options, OPTIONS);
     const { promptLength, ...rules } = options;
     checkPromptLength(promptLength);
-    const end = [rules.endToken].flat()[0];
+    const ends = [rules.endToken].flat();
     let isFirst = true;
     const process = <L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L => {
       const rows = inputIds.length;
@@ -115,7 +115,7 @@ export class ConstraintLogitsProcessor {
       kept.forEach((tokens, row) => {
         const first = row * logits.dims[1];
         const logitsOfRow = data.subarray(first, first + logits.dims[1]);
-        leaveOne(logitsOfRow, tokens, end, prefixes[row], row);
+        leaveOne(logitsOfRow, tokens, ends, prefixes[row], row);
       });
       return logits;
     };
@@ -254,7 +254,7 @@ function checkPrefix(index: ConstraintIndex, prefix: readonly number[], row: num
 function leaveOne(
   logits: Float32Array,
   kept: Uint32Array,
-  endToken: number | undefined,
+  ends: readonly (number | undefined)[],
   prefix: readonly number[],
   row: number,
 ): void {
@@ -265,8 +265,9 @@ function leaveOne(
       { row, actual: prefix },
     );
   }
-  if (kept.length === 1 && kept[0] === endToken) {
-    logits[endToken] = 0; // whatever the model says
+  if (ends.includes(kept[0])) {
+    for (const end of kept) logits[end] = -Infinity;
+    logits[kept[0]] = 0; // whatever the model says
     return;
   }
   let best = -Infinity;
