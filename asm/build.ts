@@ -14,6 +14,8 @@ import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/sear
 const VERSION = new URL("../src/version.gen.ts", import.meta.url);
 const LAYOUT = new URL("./kernels/layout.gen.ts", import.meta.url);
 const GENERATED = new URL("../src/wasm/", import.meta.url);
+/** For Workers, whose bundle has no builder. */
+const SERVING = new URL("./serving.gen.wasm", GENERATED);
 const BASELINES = new URL("../bench/baselines/baselines.gen.wasm", import.meta.url);
 
 /** The version for code that is imported by URL, where deno.json is not at hand. */
@@ -63,12 +65,13 @@ function layoutSource(): string {
 async function compile(
   folder: string,
   layout: string,
-  ...flags: string[]
+  flags: string[],
+  entry = "module.ts",
 ): Promise<Uint8Array> {
   const base = new URL(`./${folder}/`, import.meta.url);
   let binary: Uint8Array | undefined;
   const { error, stderr } = await asc.main([
-    "module.ts",
+    entry,
     "--outFile",
     "module.wasm",
     "--enable",
@@ -129,9 +132,10 @@ const layout = layoutSource();
 const outputs: [URL, Uint8Array][] = [
   [VERSION, encode(await versionSource())],
   [LAYOUT, encode(layout)],
-  ...outputsOf("kernels", await compile("kernels", layout, TABLE)),
-  ...outputsOf("relaxed_simd", await compile("relaxed_simd", layout, "--enable", "relaxed-simd")),
-  [BASELINES, await compile("baselines", layout, TABLE)],
+  ...outputsOf("kernels", await compile("kernels", layout, [TABLE])),
+  ...outputsOf("relaxed_simd", await compile("relaxed_simd", layout, ["--enable", "relaxed-simd"])),
+  [SERVING, await compile("kernels", layout, [TABLE], "serving.ts")],
+  [BASELINES, await compile("baselines", layout, [TABLE])],
 ];
 const isCheck = Deno.args.includes("--check");
 for (const [url, bytes] of outputs) {

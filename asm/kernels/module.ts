@@ -1,24 +1,3 @@
-// The WASM module: lookups, verification, kernels and the builder's sort over one imported memory.
-/** First address that the module's own data does not use. */
-export function heapBase(): usize {
-  return __heap_base;
-}
-export { sampleBits } from "./bits";
-export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
-export {
-  combineBits,
-  copyBits,
-  countBits,
-  fillBits,
-  forbid,
-  joinBits,
-  joinListed,
-  joinRows,
-  spreadBits,
-} from "./filter";
-export { isOrdered, itemAt, seekItem } from "./items";
-export { isZero, verifyLevel } from "./verify";
-export { sumBlocks } from "./exponentials";
-export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";
-export { stepRows } from "./step";
+// The WASM module: all that an opened index needs, and the builder's sort.
+export * from "./serving";
 export { countBuckets, dealHeap, dealRows, scanColumns, sortHeap, sortRecords, splitRecords } from "./sort";

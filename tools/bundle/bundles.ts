@@ -54,7 +54,8 @@ async function writeForWorkers(folder: URL, entries: readonly Entry[]): Promise<
     target: "esnext",
     plugins: [variantsForWorkers, includedPackages],
   });
-  await copyKernels(new URL("workers/", folder));
+  // Its bundle has no builder.
+  await copyKernels(new URL("workers/", folder), "serving");
   return {
     name: "workers",
     files: ["espalier.js", "kernels.wasm", "relaxed_simd.wasm"].map((file) => `workers/${file}`),
@@ -99,10 +100,11 @@ async function writeForNpm(folder: URL, entries: readonly Entry[]): Promise<Bund
   }));
 }
 
-async function copyKernels(folder: URL): Promise<void> {
-  for (const name of ["kernels", "relaxed_simd"]) {
+async function copyKernels(folder: URL, kernels = "kernels"): Promise<void> {
+  const files = { kernels, relaxed_simd: "relaxed_simd" };
+  for (const [name, source] of Object.entries(files)) {
     await Deno.copyFile(
-      inRepository(`src/wasm/${name}.gen.wasm`),
+      inRepository(`src/wasm/${source}.gen.wasm`),
       new URL(`${name}.wasm`, folder),
     );
   }

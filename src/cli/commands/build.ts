@@ -8,7 +8,7 @@ import { ValueColumns } from "../tables/value_columns.ts";
 import { BUILD_HELP, type BuildArguments, parseBuild } from "./build_arguments.ts";
 import { entropyBits } from "../../index/entropy.ts";
 import { type CollectedRows, collectRows } from "../tables/collect_rows.ts";
-import { aboutFile } from "../errors.ts";
+import { aboutFile, UsageError } from "../errors.ts";
 import { saveIndex } from "../args/index_file.ts";
 import { encodeNpy } from "../numpy/write.ts";
 import type { Io } from "../io/terminal.ts";
@@ -80,12 +80,19 @@ async function run(options: BuildArguments, io: Io): Promise<number> {
     progress,
   );
 
+  const items = values?.items() ?? keptStrings ?? files.items;
+  if (options.itemLookup && !items) {
+    throw new UsageError(
+      "Expected --item-lookup beside --item-column, --items or --ids, found no ids",
+    );
+  }
   let ordinals: Uint32Array | undefined;
   using index = await buildIndex(input.rows, {
     vocabSize: input.vocabSize,
     sorted: input.isSorted,
     reportOrdinals: ordinalsOut && ((reported) => ordinals = reported),
-    items: values?.items() ?? keptStrings ?? files.items,
+    items,
+    itemLookup: options.itemLookup,
     tokenizer: spelling?.tokenizer,
     filters: Object.fromEntries([...files.filters, ...(values?.filters() ?? [])]),
     signal: io.signal,

@@ -10,6 +10,7 @@ import { type Cost, type FoundBatch, searchBatches } from "./decode_batches.ts";
 import { openIndex } from "../args/index_file.ts";
 import { isS3, shownName } from "../io/addresses.ts";
 import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
+import { itemIds } from "../args/item_ids.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, tokensText } from "../io/listing.ts";
 import {
@@ -70,6 +71,8 @@ ${MODEL_HELP}
   --beams N       sequences to find for each prompt, and width of the search, 1 to 1024; default ${DEFAULT_BEAMS}
   --filter NAME   only what a named filter of the index allows; given several times, what all allow
   --exclude N,N   not the sequences with these ordinals
+  --exclude-item ID    not the item with this id: others of its sequence are still found. May be given several times;
+                  ids that the index does not have exclude nothing
 ${SEARCH_HELP}
   --text          for indexes of strings: each PROMPT, or line, is a text, and so is what is found
   --tokenizer T   with --text: the tokenizer.json that the index was built with, or the name of a tokenizer, where
@@ -97,6 +100,7 @@ interface Options {
   readonly texts: { readonly text: boolean; readonly tokenizer?: string };
   readonly filters: readonly string[];
   readonly exclude: readonly number[] | undefined;
+  readonly excludeItems: readonly string[];
   readonly search: BeamSearchOptions;
   readonly batch: number;
   readonly isJson: boolean;
@@ -127,8 +131,14 @@ async function run(options: Options, io: Io): Promise<number> {
   const all: Cost = { steps: 0, total: 0, model: undefined };
   let count = 0;
   let backend: string = decoder.backend;
-  const { batch, exclude } = options;
-  for await (const found of searchBatches(decoder, model, prompts, batch, search, exclude)) {
+  const { batch, exclude, excludeItems } = options;
+  const excluded = {
+    exclude,
+    excludeItems: excludeItems.length > 0
+      ? itemIds(index, "--exclude-item", excludeItems)
+      : undefined,
+  };
+  for await (const found of searchBatches(decoder, model, prompts, batch, search, excluded)) {
     io.out(options.isJson ? jsonOf(index, found, tokenizer) : textOf(index, found, tokenizer));
     count += found.prompts.length;
     backend = found.result.backend;
@@ -236,6 +246,7 @@ function parse(args: string[]): Options | undefined {
     batch: { type: "string", default: String(DEFAULT_BATCH) },
     filter: { type: "string", multiple: true, default: [] },
     exclude: { type: "string" },
+    "exclude-item": { type: "string", multiple: true, default: [] },
     ...COMMON_OPTIONS,
   });
   if (values.help) return undefined;
@@ -267,6 +278,7 @@ function parse(args: string[]): Options | undefined {
     texts: values,
     filters,
     exclude: exclude === undefined ? undefined : parseNumbers("--exclude", exclude),
+    excludeItems: values["exclude-item"],
     search: {
       ...parseSearch(values),
       beamSize: wholeFlag("--beams", values.beams, 1, 1024),

@@ -17,6 +17,12 @@ export interface Cost {
   model: number | undefined;
 }
 
+/** What is not to be found, for whatever prompt. */
+export interface Excluded {
+  readonly exclude: readonly number[] | undefined;
+  readonly excludeItems: readonly (bigint | string)[] | undefined;
+}
+
 /** Prompts that were searched together, and what was found. */
 export interface FoundBatch {
   readonly prompts: readonly Prompt[];
@@ -38,7 +44,7 @@ export async function* searchBatches(
   prompts: AsyncIterable<Prompt>,
   size: number,
   options: BeamSearchOptions,
-  exclude: readonly number[] | undefined,
+  { exclude, excludeItems }: Excluded,
 ): AsyncGenerator<FoundBatch, void, void> {
   for await (const batch of batches(prompts, size)) {
     for (const group of groups(model.onnx, batch)) {
@@ -50,6 +56,7 @@ export async function* searchBatches(
         vocabSize: model.onnx.vocabSize,
         batchSize: group.length,
         exclude: exclude && group.map(() => exclude),
+        excludeItems: excludeItems && group.map(() => excludeItems),
       }).catch((error) => {
         throw error instanceof RangeError
           ? new UsageError(error.message, { cause: error })

@@ -57,7 +57,8 @@ ${S3_HELP}
 JSON
   file, formatVersion, digest, sequences, vocabSize, tokenizer (null where there is none), minLength, maxLength, levels
   (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, byteLength), filters (each
-  with name, allowed, encoding, byItem, byteLength), items (null, or type, count, min, max, bits, byteLength),
+  with name, allowed, encoding, byItem, byteLength), items (null, or type, count, min, max, bits, lookup (whether
+  ids lead back), byteLength),
   headerByteLength, byteLength, bytesPerItem, entropyBytesPerItem, complete
 
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
@@ -136,6 +137,7 @@ function summarize(header: Header) {
       type: items.type,
       count: items.count,
       ...(items.type === "integer" && { min: items.min, max: items.max, bits: idBits(items) }),
+      lookup: items.lookup !== undefined,
       byteLength: bytesOf("items"),
     },
     headerByteLength: header.bytes.length,
@@ -205,7 +207,9 @@ function show(name: string, summary: Summary): string {
   return `${name}\n${head}\n${levels}${filterTable}${itemFacts}\n${total}`;
 }
 
-function describeItems({ type, count, bits, byteLength }: NonNullable<Summary["items"]>): string {
+function describeItems(items: NonNullable<Summary["items"]>): string {
+  const { type, count, bits, lookup, byteLength } = items;
   const what = bits === undefined ? `${type}s` : `${type}s of ${bits} bits`;
-  return `${grouped(count)} ${what}, ${grouped(byteLength)} bytes`;
+  const way = lookup ? "can be looked up" : "cannot be looked up";
+  return `${grouped(count)} ${what}, ${grouped(byteLength)} bytes; ${way}`;
 }

@@ -7,13 +7,14 @@ import { SequenceCursor } from "../../index/sequence_cursor.ts";
 import { openIndex } from "../args/index_file.ts";
 import { shownName } from "../io/addresses.ts";
 import { COMMON_OPTIONS, parseFlags } from "../args/flags.ts";
+import { itemIds } from "../args/item_ids.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { itemsText, jsonLine, limitOf, Listing, tokensText } from "../io/listing.ts";
 import { type Allowed, allowedBy, allowedItems, isAllowed } from "../../index/ordinal_bits.ts";
 import type { Io } from "../io/terminal.ts";
 import { facts, grouped, table } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
-import { below, belowText, type Found } from "./query_prefix.ts";
+import { below, belowText, type Found, withItems } from "./query_prefix.ts";
 import { checkS3Flags, S3_HELP, S3_OPTIONS, type S3Flags } from "../args/s3_flags.ts";
 import { parseNumbers } from "../args/search_flags.ts";
 import { SHOW_HELP, SHOW_OPTIONS, textTokenizer } from "../args/text_output_flags.ts";
@@ -31,6 +32,8 @@ PREFIX is the tokens so far, as 3,1,4 or [3,1,4]; none for the first token. For 
 sequences begin so, what share that is of those below the prefix, and the ordinal, where one ends with that token,
 with its item ids, where the index has them. Counts are exact, and take milliseconds, whatever the size of the index.
 
+With --item, and no PREFIX: the sequences of the item with an id, by ordinal.
+
 With --text, PREFIX is a text, which may end within a token, and what is shown are the texts of a token more: "reac"
 leads to "react", and that to "react-dom" and "reactive".
 
@@ -38,12 +41,15 @@ Examples
   deno task cli query catalogue.safetensors
   deno task cli query catalogue.safetensors 3,1 --filter "in stock" --filter fresh
   deno task cli query catalogue.safetensors 3,1 --sequences --limit 100
+  deno task cli query catalogue.safetensors --item 1003
   deno task cli query names.safetensors --text "react"
   deno task cli query s3://indexes/catalogue.safetensors 3 --region eu-central-1
   deno task cli query catalogue.safetensors 3 --json --limit 0 | jq '.next[] | select(.sequences > 1000) | .token'
 
 Options
   --filter NAME   counts and lists only what a named filter of the index allows; given several times, what all allow
+  --item ID       the sequences of the item with this id, with all their items; with --filter, of those that it allows.
+                  May be given several times
   --sort ORDER    count (default): what leads to most sequences first; token: ascending
   --limit N       at most so many tokens, or sequences; default ${DEFAULT_LIMIT}, 0 for all
   --sequences     lists the sequences that begin with the prefix, by ordinal: shorter ones first, then sorted
@@ -55,7 +61,7 @@ ${S3_HELP}
 JSON
   file, prefix (with --text: text), filters, sequences, canEnd, ordinal, items, tokens (how many may follow), and next,
   up to --limit of them: token (with --text: tokens, text), sequences, ordinal, items
-  with --sequences: ordinal, sequence, text, items
+  with --sequences, or --item: ordinal, sequence, text, items
 
 Exit codes: 0 shown, also where nothing begins so, 1 not an index, no such filter, or it cannot be read, 2 wrong usage,
 130 interrupted
@@ -68,6 +74,7 @@ interface Options {
   readonly prefix: string;
   readonly texts: { readonly text: boolean; readonly tokenizer?: string };
   readonly filters: readonly string[];
+  readonly items: readonly string[];
   readonly sort: "count" | "token";
   readonly limit: number;
   readonly listSequences: boolean;
@@ -88,10 +95,12 @@ async function run(options: Options, io: Io): Promise<number> {
     using progress = new ProgressLine(io);
     using index = await openIndex(options.argument, options.s3, io, progress);
     progress[Symbol.dispose]();
-    const { filters, texts, prefix } = options;
+    const { filters, texts, prefix, items } = options;
     const tokenizer = await textTokenizer(index, texts);
     const allowed = filters.length > 0 ? allowedBy(index, { all: [...filters] }) : undefined;
-    const found = tokenizer
+    const found = items.length > 0
+      ? withItems(index, itemIds(index, "--item", items), allowed)
+      : tokenizer
       ? belowText(index, prefix, tokenizer)
       : below(index, parsePrefix(prefix));
     if (options.listSequences) await list(index, allowed, found, options, tokenizer?.decode, io);
@@ -205,11 +214,12 @@ async function list(
   index: ConstraintIndex,
   allowed: Allowed | undefined,
   { ranges }: Found,
-  { limit, isJson }: Options,
+  { items: ids, limit, isJson }: Options,
   decode: Tokenizer["decode"] | undefined,
   io: Io,
 ): Promise<void> {
   const total = count(ranges, allowed);
+  if (!isJson && total === 0 && ids.length > 0) io.out("no sequence has such an item\n");
   const width = Math.max("ordinal".length, String(ranges.at(-1)?.end ?? "").length);
   const listing = new Listing(io);
   if (!isJson && total > 0) {
@@ -250,6 +260,7 @@ function parse(args: string[]): Options | undefined {
     ...S3_OPTIONS,
     ...SHOW_OPTIONS,
     filter: { type: "string", multiple: true, default: [] },
+    item: { type: "string", multiple: true, default: [] },
     sort: { type: "string" },
     limit: { type: "string", default: String(DEFAULT_LIMIT) },
     sequences: { type: "boolean", default: false },
@@ -264,12 +275,16 @@ function parse(args: string[]): Options | undefined {
     );
   }
   checkS3Flags(argument, values);
-  const { filter: filters, sort = "count", sequences: listSequences, json: isJson } = values;
+  const { filter: filters, item: items, sort = "count", json: isJson } = values;
+  if (items.length > 0 && positionals.length > 1) {
+    throw new UsageError("Expected PREFIX or --item, found both");
+  }
+  const listSequences = values.sequences || items.length > 0;
   if (sort !== "count" && sort !== "token") {
     throw new UsageError(`Expected --sort count or token, found "${sort}"`);
   }
   if (listSequences && values.sort !== undefined) {
-    throw new UsageError("Expected --sort or --sequences, which are listed by ordinal");
+    throw new UsageError("Expected --sort, or --sequences or --item, which are listed by ordinal");
   }
   // What is wrong with it is said before anything is read.
   if (!values.text) parsePrefix(prefix);
@@ -279,6 +294,7 @@ function parse(args: string[]): Options | undefined {
     prefix,
     texts: values,
     filters,
+    items,
     sort,
     limit: limitOf(values.limit),
     listSequences,

@@ -6,6 +6,7 @@ import {
   ordinalsBelow,
 } from "../../index/descendants.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
+import { type Allowed, allowedItems } from "../../index/ordinal_bits.ts";
 import { tokensText } from "../io/listing.ts";
 import type { Tokenizer } from "../tokenizers/tokenizer.ts";
 
@@ -27,6 +28,31 @@ export interface Found {
 export interface FoundBranch extends Branch {
   readonly tokens?: readonly number[];
   readonly text?: string;
+}
+
+/** Sequences of items, or those of them under which an item is allowed. */
+export function withItems(
+  index: ConstraintIndex,
+  ids: readonly (bigint | string)[],
+  allowed: Allowed | undefined,
+): Found {
+  const isListed = (id: bigint | string, ordinal: number) =>
+    !allowed || allowedItems(index, allowed, ordinal)!.includes(id);
+  const ordinals = ids.flatMap((id) =>
+    index.ordinalsOfItem(id).filter((ordinal) => isListed(id, ordinal))
+  );
+  const sorted = [...new Set(ordinals)].sort((a, b) => a - b);
+  return {
+    asked: { prefix: [] },
+    ordinal: undefined,
+    next: [],
+    ranges: sorted.map((start) => ({
+      length: index.sequenceAt(start).length,
+      start,
+      end: start + 1,
+    })),
+    known: () => "",
+  };
 }
 
 /** What lies below tokens. */

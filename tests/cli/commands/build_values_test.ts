@@ -88,7 +88,7 @@ Deno.test("inspect and verify tell of filters and items", async () => {
   assert.match(out, /\n +in stock +1 +33\.3 +bits +yes +512\n/);
   assert.match(out, /\n +none +0 +0\.0 +list +yes +256\n/);
   assert.match(out, /\n +all +3 +100\.0 +list of others +yes +256\n/);
-  assert.match(out, /\n +item ids +4 integers of 10 bits, 1 024 bytes\n/);
+  assert.match(out, /\n +item ids +4 integers of 10 bits, 1 280 bytes; can be looked up\n/);
   assert.match(out, /; without filters and ids the index takes [\d.]+ × that\n/);
   const { filters: listed, items } = JSON.parse((await cli(["inspect", file, "--json"])).out);
   const first = { name: "in stock", allowed: 1, encoding: "bits", byItem: true, byteLength: 512 };
@@ -100,7 +100,8 @@ Deno.test("inspect and verify tell of filters and items", async () => {
     min: "5",
     max: "1000",
     bits: 10,
-    byteLength: 1024,
+    lookup: true,
+    byteLength: 1280,
   });
   const header = 8 + new DataView(bytes.buffer).getUint32(0, true);
   const cut = await folder.write("cut.st", bytes.subarray(0, header));
@@ -113,7 +114,7 @@ Deno.test("inspect and verify tell of filters and items", async () => {
   assert.match((await cli(["verify", one])).out, / 1 named filter: /);
 
   const strings = await folder.write("s.st", await bytesOf({ items: ["a", "b", "c", "ä"] }));
-  assert.match((await cli(["inspect", strings])).out, /\n +item ids +4 strings, [\d ]+ bytes\n/);
+  assert.match((await cli(["inspect", strings])).out, /\n +item ids +4 strings, [\d ]+ bytes; can be looked up\n/);
   const plain = await folder.write("p.st", await bytesOf({}));
   const { out: shown } = await cli(["inspect", plain]);
   assert.ok(!shown.includes("filter") && !shown.includes("item ids"));
@@ -196,7 +197,7 @@ Deno.test("One file may serve as filters and as ids", async () => {
   const { code, err } = await cli([...args, "--filter", `a=${flags}`, "--filter", `b=${flags}`]);
   assert.deepEqual([code, err], [0, ""]);
   using index = await ConstraintIndex.open(await Deno.readFile(folder.at("x.st")));
-  assert.deepEqual([index.itemsAt(1), index.itemsAt(0)], [[1n, 0n], [0n]]);
+  assert.deepEqual([index.itemsAt(1), index.itemsAt(0)], [[0n, 1n], [0n]]);
   assert.deepEqual(namedFilterBits(loadedIndexOf(index), "b"), Uint8Array.of(2));
 });
 

@@ -352,7 +352,7 @@ Deno.test("Wrong usage of query", async () => {
     [["a", "[1,2"], /Expected PREFIX/],
     [["a", "--limit", "many"], /Expected --limit N, 0 for all, found "many"/],
     [["a", "--sort", "size"], /Expected --sort count or token, found "size"/],
-    [["a", "--sort", "token", "--sequences"], /Expected --sort or --sequences/],
+    [["a", "--sort", "token", "--sequences"], /Expected --sort, or --sequences or --item/],
     [["a", "--region", "x"], /Expected s3:.* with --region/],
   ];
   for (const [args, message] of wrong) {

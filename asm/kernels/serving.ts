@@ -1,0 +1,23 @@
+// What an opened index needs: lookups, verification, filters and kernels over one imported memory.
+/** First address that the module's own data does not use. */
+export function heapBase(): usize {
+  return __heap_base;
+}
+export { sampleBits } from "./bits";
+export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
+export {
+  combineBits,
+  copyBits,
+  countBits,
+  fillBits,
+  forbid,
+  joinBits,
+  joinListed,
+  joinRows,
+  spreadBits,
+} from "./filter";
+export { isOrdered, itemAt, seekItem } from "./items";
+export { isZero, verifyLevel } from "./verify";
+export { sumBlocks } from "./exponentials";
+export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";
+export { stepRows } from "./step";
