@@ -18,7 +18,12 @@ export type { TransferOptions } from "./src/storage/load/options.ts";
 export { createDecoder, type Decoder, type DecoderOptions } from "./src/decode/decoder.ts";
 export type { DeviceOptions } from "./src/decode/find_gpu.ts";
 export { reorderRows, type RowsToReorder } from "./src/kernels/webgpu/reorder.ts";
-export { type FoundItem, itemsOf } from "./src/decode/found_items.ts";
+export {
+  type Duplicates,
+  type FoundItem,
+  itemsOf,
+  type ItemsOptions,
+} from "./src/decode/found_items.ts";
 export { type FoundSequence, sequencesOf } from "./src/decode/found_sequences.ts";
 export type { MaskOptions } from "./src/decode/mask.ts";
 export type {

@@ -48,7 +48,8 @@ export function printable(text: string, kept = ""): string {
   );
 }
 
-/** Longest text of a fact, and of a message. */
+/** Longest list that is a fact, longest text of one, and of a message. */
+const MAX_LIST = 1024;
 const MAX_FACT = 256;
 const MAX_MESSAGE = 2000;
 
@@ -81,7 +82,8 @@ export class EspalierError extends Error {
     for (const [name, fact] of Object.entries(facts)) {
       // Places are whole, to be found again.
       const isPlace = name === "url" || name === "file";
-      const short = Array.isArray(fact) ? fact.map(shown) : shown(fact);
+      const isList = Array.isArray(fact) && fact.length <= MAX_LIST;
+      const short = isList ? fact.map(shown) : shown(fact);
       Reflect.set(this, name, isPlace ? fact : short);
     }
   }

@@ -1,5 +1,6 @@
 /** What requests may hold. The same schemas validate and stand in the OpenAPI document. */
 import type { FilterExpression } from "../index/filter_expression.ts";
+import type { Duplicates } from "../decode/found_items.ts";
 import type { Normalize } from "../decode/types.ts";
 import type { Limits } from "./options.ts";
 import { object, type Schema } from "./validate.ts";
@@ -45,6 +46,7 @@ export interface DecodeRequest extends Rules {
   lengthPenalty?: number;
   tokensPerBeam?: number;
   endToken?: number;
+  duplicates?: Duplicates;
 }
 
 /** A valid body of `/v1/mask`. */
@@ -141,6 +143,12 @@ export function requestSchemas(limits: Limits): RequestSchemas {
         MAX_TOKEN,
         "Token whose log-probability it costs to end a sequence",
       ),
+      "duplicates?": {
+        type: "string",
+        enum: ["best", "sum", "keep"],
+        description:
+          "What becomes of an item that several sequences lead to: one place, with the best score (the default) or their sum, or a place for each",
+      },
       ...rules,
     }),
     mask: object({

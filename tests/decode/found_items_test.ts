@@ -40,3 +40,40 @@ Deno.test("Results of an index without items do not expand", async () => {
   const result = await decoder.beamSearch(({ out }) => out.fill(0), { beamSize: 1 });
   assert.throws(() => itemsOf(index, result), { code: "no-items" });
 });
+
+Deno.test("An item that several sequences lead to takes one place, with its best score or their sum", async () => {
+  const random = new Random(9);
+  const rows = Array.from(
+    { length: 200 },
+    () => [random.below(6), random.below(6), random.below(6)],
+  );
+  const items = rows.map(() => `item ${random.below(40)}`);
+  using index = await buildIndex(rows, { vocabSize: 6, items });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  const result = await decoder.beamSearch(modelOf(RULES.smooth, 3), { batchSize: 2, beamSize: 60 });
+  const kept = itemsOf(index, result, { duplicates: "keep" });
+  const best = itemsOf(index, result);
+  const sum = itemsOf(index, result, { duplicates: "sum" });
+  kept.forEach((all, row) => {
+    const byItem = Map.groupBy(all, ({ item }) => item);
+    assert.ok(byItem.size < all.length);
+    assert.deepEqual(best[row], [...byItem.values()].map(([first]) => first));
+    const probability = (found: { score: number }[]) =>
+      found.reduce((sum, { score }) => sum + Math.exp(score), 0);
+    const expected = new Map([...byItem].map(([item, found]) => [item, probability(found)]));
+    assert.equal(sum[row].length, byItem.size);
+    sum[row].forEach(({ item, score, ordinal }, i) => {
+      assert.ok(Math.abs(score - Math.log(expected.get(item)!)) < 1e-9);
+      assert.equal(ordinal, byItem.get(item)![0].ordinal);
+      assert.ok(i === 0 || sum[row][i - 1].score >= score);
+    });
+    for (const most of [0, 1, 7, 1000]) {
+      assert.deepEqual(itemsOf(index, result, { most })[row], best[row].slice(0, most));
+      const most2 = itemsOf(index, result, { most, duplicates: "sum" })[row];
+      assert.deepEqual(most2, sum[row].slice(0, most));
+    }
+  });
+  const wrong = (options: object) => () => itemsOf(index, result, options);
+  assert.throws(wrong({ duplicates: "first" }), { name: "TypeError", actual: "first" });
+  assert.throws(wrong({ duplicate: "sum" }), /nearest is "duplicates"/);
+});

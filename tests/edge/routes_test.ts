@@ -643,3 +643,24 @@ Deno.test("a body that is refused costs little, however long or deep it is", asy
     assert.ok(looks < 1000, `${body.slice(0, 40)}: ${looks}`);
   }
 });
+
+Deno.test("an item that several sequences lead to is answered once, or as often as is asked for", async () => {
+  const rows = Array.from({ length: 40 }, (_, i) => [i % 7, i % 5, i]);
+  const items = rows.map((_, i) => `item ${i % 10}`);
+  using index = await buildIndex(rows, { vocabSize: 64, items });
+  await using handler = serve({ index: index.toBytes() });
+  const ask = async (duplicates?: string) => {
+    const body = { prompts: [[1]], beams: 30, duplicates };
+    const { results } = await success(await handler(post("/v1/decode", body)));
+    return results[0] as { items: string[]; score: number }[];
+  };
+  const kept = await ask("keep");
+  const best = await ask();
+  assert.equal(kept.length, 30);
+  const distinct = [...new Set(kept.flatMap(({ items }) => items))];
+  assert.deepEqual(best.flatMap(({ items }) => items), distinct);
+  assert.ok(distinct.length <= 10);
+  const summed = await ask("sum");
+  assert.deepEqual(summed.flatMap(({ items }) => items).sort(), distinct.sort());
+  assert.ok(summed[0].score >= best[0].score);
+});

@@ -195,7 +195,7 @@ export function itemSuite(
             isLeft(entry) && !gone.has(entry.sequence) && !goneItems.includes(entry.item),
         ].map((passes) => entries.filter(passes));
         for (const copy of [result, { ...result }, structuredClone(result)]) {
-          const found = itemsOf(index, copy);
+          const found = itemsOf(index, copy, { duplicates: "keep" });
           found.forEach((list, row) => {
             const shown = list.map(({ item, ordinal }) => `${index.sequenceAt(ordinal)}/${item}`);
             const expected = wanted[row].map(({ sequence, item }) => `${sequence}/${item}`);

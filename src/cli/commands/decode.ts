@@ -1,7 +1,7 @@
 /** `decode`: the best sequences of an index for a prompt, as a model sees it. */
 import type { Command } from "./command.ts";
 import { createDecoder } from "../../decode/decoder.ts";
-import { passedItems } from "../../decode/found_items.ts";
+import { type Duplicates, foundItems } from "../../decode/found_items.ts";
 import { type FoundSequence, sequencesOf } from "../../decode/found_sequences.ts";
 import type { BeamSearchOptions } from "../../decode/types.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
@@ -73,6 +73,9 @@ ${MODEL_HELP}
   --exclude N,N   not the sequences with these ordinals
   --exclude-item ID    not the item with this id: others of its sequence are still found. May be given several times;
                   ids that the index does not have exclude nothing
+  --duplicates D  what becomes of an item that several sequences lead to, as --variants of build makes them: best
+                  (default): one place, with the best score; sum: one place, with that of their probabilities together;
+                  keep: a place for each
 ${SEARCH_HELP}
   --text          for indexes of strings: each PROMPT, or line, is a text, and so is what is found
   --tokenizer T   with --text: the tokenizer.json that the index was built with, or the name of a tokenizer, where
@@ -101,6 +104,7 @@ interface Options {
   readonly filters: readonly string[];
   readonly exclude: readonly number[] | undefined;
   readonly excludeItems: readonly string[];
+  readonly duplicates: Duplicates;
   readonly search: BeamSearchOptions;
   readonly batch: number;
   readonly isJson: boolean;
@@ -131,6 +135,7 @@ async function run(options: Options, io: Io): Promise<number> {
   const all: Cost = { steps: 0, total: 0, model: undefined };
   let count = 0;
   let backend: string = decoder.backend;
+  const shown = { tokenizer, duplicates: options.duplicates };
   const { batch, exclude, excludeItems } = options;
   const excluded = {
     exclude,
@@ -139,7 +144,7 @@ async function run(options: Options, io: Io): Promise<number> {
       : undefined,
   };
   for await (const found of searchBatches(decoder, model, prompts, batch, search, excluded)) {
-    io.out(options.isJson ? jsonOf(index, found, tokenizer) : textOf(index, found, tokenizer));
+    io.out(options.isJson ? jsonOf(index, found, shown) : textOf(index, found, shown));
     count += found.prompts.length;
     backend = found.result.backend;
     all.steps += found.cost.steps;
@@ -171,18 +176,27 @@ function filterOf(
 function foundFor(
   index: ConstraintIndex,
   found: readonly FoundSequence[],
-  tokenizer: Tokenizer | undefined,
+  { tokenizer, duplicates }: Shown,
 ) {
-  return found.map(({ ordinal, score, sequence, items }) => ({
+  const rows = index.items
+    ? foundItems(index, found, duplicates)
+    : found.map(({ items: _, ...one }) => ({ ...one, items: undefined }));
+  return rows.map(({ ordinal, score, sequence, items }) => ({
     ordinal,
     score,
     text: tokenizer?.decode(sequence),
     sequence,
-    items: index.items && passedItems(index, items),
+    items,
   }));
 }
 
-function jsonOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer): string {
+/** How results are shown. */
+interface Shown {
+  readonly tokenizer: Tokenizer | undefined;
+  readonly duplicates: Duplicates;
+}
+
+function jsonOf(index: ConstraintIndex, found: FoundBatch, shown: Shown): string {
   const { prompts, result, cost } = found;
   const { backend } = result;
   const sequences = sequencesOf(result);
@@ -196,17 +210,17 @@ function jsonOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer
       steps,
       msPerStep: round(total / steps),
       modelShare: model === undefined ? undefined : round(model / total),
-      results: foundFor(index, sequences[row], tokenizer),
+      results: foundFor(index, sequences[row], shown),
     };
     return `${jsonLine(line)}\n`;
   }).join("");
 }
 
-function textOf(index: ConstraintIndex, found: FoundBatch, tokenizer?: Tokenizer): string {
-  const names = [tokenizer ? "text" : "sequence", ...(index.items ? ["item ids"] : [])];
+function textOf(index: ConstraintIndex, found: FoundBatch, how: Shown): string {
+  const names = [how.tokenizer ? "text" : "sequence", ...(index.items ? ["item ids"] : [])];
   const sequences = sequencesOf(found.result);
   return found.prompts.map((prompt, row) => {
-    const results = foundFor(index, sequences[row], tokenizer);
+    const results = foundFor(index, sequences[row], how);
     const rows = results.map(({ ordinal, score, text, sequence, items }, i) => [
       String(i + 1),
       score.toFixed(4),
@@ -246,6 +260,7 @@ function parse(args: string[]): Options | undefined {
     batch: { type: "string", default: String(DEFAULT_BATCH) },
     filter: { type: "string", multiple: true, default: [] },
     exclude: { type: "string" },
+    duplicates: { type: "string", default: "best" },
     "exclude-item": { type: "string", multiple: true, default: [] },
     ...COMMON_OPTIONS,
   });
@@ -279,6 +294,7 @@ function parse(args: string[]): Options | undefined {
     filters,
     exclude: exclude === undefined ? undefined : parseNumbers("--exclude", exclude),
     excludeItems: values["exclude-item"],
+    duplicates: parseDuplicates(values.duplicates),
     search: {
       ...parseSearch(values),
       beamSize: wholeFlag("--beams", values.beams, 1, 1024),
@@ -287,4 +303,9 @@ function parse(args: string[]): Options | undefined {
     batch: wholeFlag("--batch", values.batch, 1, 1024),
     isJson,
   };
+}
+
+function parseDuplicates(text: string): Duplicates {
+  if (text === "best" || text === "sum" || text === "keep") return text;
+  throw new UsageError(`Expected --duplicates best, sum or keep, found "${text}"`);
 }

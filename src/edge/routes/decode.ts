@@ -1,5 +1,5 @@
 /** `POST /v1/decode`: the best sequences for each prompt. */
-import { passedItems } from "../../decode/found_items.ts";
+import { type Duplicates, foundItems } from "../../decode/found_items.ts";
 import { sequencesOf } from "../../decode/found_sequences.ts";
 import { checkEndToken } from "../../decode/options.ts";
 import type { BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
@@ -71,21 +71,23 @@ async function decode(
         ...rules.ofAll(rows, limits.requestFilterBytes),
         signal,
       }));
-    const results = await trace.phase("answer", () => resultsOf(index, found));
+    const results = await trace.phase("answer", () => resultsOf(index, found, body.duplicates));
     return json({ index: index.digest, backend: found.backend, results });
   } finally {
     await release(served).catch((error) => onError(error, "disposing of the model"));
   }
 }
 
-function resultsOf(index: ConstraintIndex, result: BeamSearchResult) {
+function resultsOf(index: ConstraintIndex, result: BeamSearchResult, duplicates?: Duplicates) {
+  const { items: hasItems } = index;
   return sequencesOf(result).map((found) =>
-    found.map(({ ordinal, score, sequence, items }) => ({
-      ordinal,
-      score,
-      sequence: Array.from(sequence),
-      items: index.items && passedItems(index, items).map(String),
-    }))
+    (hasItems ? foundItems(index, found, duplicates) : found)
+      .map(({ ordinal, score, sequence, items }) => ({
+        ordinal,
+        score,
+        sequence: Array.from(sequence),
+        items: hasItems && Array.from<unknown, string>(items, String),
+      }))
   );
 }
 

@@ -114,7 +114,10 @@ Deno.test("inspect and verify tell of filters and items", async () => {
   assert.match((await cli(["verify", one])).out, / 1 named filter: /);
 
   const strings = await folder.write("s.st", await bytesOf({ items: ["a", "b", "c", "ä"] }));
-  assert.match((await cli(["inspect", strings])).out, /\n +item ids +4 strings, [\d ]+ bytes; can be looked up\n/);
+  assert.match(
+    (await cli(["inspect", strings])).out,
+    /\n +item ids +4 strings, [\d ]+ bytes; can be looked up\n/,
+  );
   const plain = await folder.write("p.st", await bytesOf({}));
   const { out: shown } = await cli(["inspect", plain]);
   assert.ok(!shown.includes("filter") && !shown.includes("item ids"));
