@@ -511,7 +511,7 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     [["push", "a"], /Expected FILE and DESTINATION, found 1 argument\n/],
     [["push", "http://a/b", "c"], /Expected a file to push, found an address/],
     [["push", "a", "https://a/b"], /Expected DESTINATION s3:\/\/bucket\/key/],
-    [["push", "a", "./a"], /Expected different places/],
+    [["push", "a", "./a"], /Expected different files/],
     [["push", "a", "b", "--cache-control", "x"], /Expected s3:.* with --cache-control/],
     [["push", "a", "s3://b/c", "--cache-control", "\n"], /Expected --cache-control in plain ASCII/],
     [["push", "a", "b", "--endpoint", "https://c"], /Expected s3:.* with --endpoint/],
