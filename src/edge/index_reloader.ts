@@ -60,6 +60,8 @@ export class LeasedIndex {
   #failures = 0;
   /** How often the current index has come or gone. */
   #changes = 0;
+  /** Digest of the index that was installed last. */
+  #digest: string | undefined;
   #isClosed = false;
 
   constructor(settings: Settings, loaded: (result: LoadResult) => void) {
@@ -235,6 +237,10 @@ export class LeasedIndex {
     this.#spare.clear();
     this.#changes++;
     this.#found("loaded");
+    const { digest, size, vocabSize, byteLength } = next.index;
+    const previous = this.#digest;
+    this.#digest = digest;
+    this.#settings.onIndex?.({ digest, previous, size, vocabSize, byteLength });
   }
 
   #found(result: "loaded" | "unchanged"): void {
