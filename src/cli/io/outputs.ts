@@ -1,6 +1,6 @@
 /** Where outputs go: links are followed, and nothing that is read or written already is replaced. */
 import { fstatSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { UsageError } from "../errors.ts";
 import { isAddress, shownName } from "./addresses.ts";
@@ -17,24 +17,34 @@ export function isStreamPath(path: string): boolean {
 }
 
 /**
- * The path that another leads to when all links are followed, also the last one, and also if nothing is there yet. The
- * folder stays as it was given if it does not exist or may not be looked up.
+ * The path that another leads to when all links are followed, also the last one, and also if nothing is there yet. What
+ * may not be looked up counts as no link.
+ *
+ * Not by `Deno.realPath`: unless Deno runs with all permissions, it takes `link/..` for the folder of the link.
  *
  * @returns undefined if the links go round in a circle.
  */
 export async function followLinks(path: string): Promise<string | undefined> {
-  let place = path;
-  for (let links = 0; links <= MAX_LINKS; links++) {
-    const given = dirname(place);
-    const folder = await Deno.realPath(given).catch(() => given);
-    const found = join(folder, basename(place));
-    if (isStreamPath(found)) return found;
-    const target = await Deno.readLink(found).catch(() => undefined);
-    if (target === undefined) return found;
-    // Not `join`: it would drop `link/..`, which may be another folder than this one.
-    place = /^(?:[/\\]|[a-z]:)/i.test(target) ? target : `${folder}/${target}`;
+  if (Deno.build.os === "windows") return await Deno.realPath(path).catch(() => resolve(path));
+  let place = "/";
+  let parts = (path.startsWith("/") ? path : `${Deno.cwd()}/${path}`).split("/");
+  for (let links = 0; parts.length > 0;) {
+    const part = parts.shift()!;
+    // "", "." and ".." are no links, and after those that were followed they mean what they say.
+    const next = join(place, part);
+    if (isStreamPath(next)) return next;
+    const target = /^\.{0,2}$/.test(part)
+      ? undefined
+      : await Deno.readLink(next).catch(() => undefined);
+    if (target === undefined) {
+      place = next;
+      continue;
+    }
+    if (++links > MAX_LINKS) return undefined;
+    if (target.startsWith("/")) place = "/";
+    parts = [...target.split("/"), ...parts];
   }
-  return undefined;
+  return place;
 }
 
 /** A file as the user named it. */
@@ -73,9 +83,9 @@ async function identities({ path }: NamedFile): Promise<string[]> {
   if (path === "-") return identityOf(standardInput());
   const local = isAddress(path) ? localPath(path) : path;
   if (local === undefined) return [];
-  const place = await followLinks(local) ?? local;
-  const found = await Deno.stat(local).catch(() => undefined);
-  return [resolve(place), ...identityOf(found)];
+  const place = await followLinks(local) ?? resolve(local);
+  const found = [local, place].map((path) => Deno.stat(path).catch(() => undefined));
+  return [place, ...(await Promise.all(found)).flatMap(identityOf)];
 }
 
 function identityOf(

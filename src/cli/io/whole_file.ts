@@ -1,5 +1,5 @@
 /** Files that appear whole or not at all. */
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { type ErrorFacts, StorageError } from "../../errors.ts";
 import { followLinks, isStreamPath } from "./outputs.ts";
 import { createLocked, removeStaleFiles } from "./stale_files.ts";
@@ -78,7 +78,8 @@ export class WholeFile implements AsyncDisposable {
       return new WholeFile(path, place, temporary, file, present);
     } catch (cause) {
       if (cause instanceof Deno.errors.NotFound) {
-        throw cannotWrite(path, `the folder "${folder}" does not exist; create it`, cause);
+        const missing = place === resolve(path) ? dirname(path) : folder;
+        throw cannotWrite(path, `the folder "${missing}" does not exist; create it`, cause);
       }
       throw cannotWrite(path, reason(cause), cause);
     }
