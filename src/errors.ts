@@ -25,7 +25,7 @@ export interface ErrorFacts {
   token?: number;
   /** Step of the search, from 0. */
   step?: number;
-  /** Section of the index file. */
+  /** Section of the index file, array of an archive, or graph of a model. */
   section?: string;
   /** Name of a filter. */
   filter?: string;

@@ -10,6 +10,7 @@ import { ConstraintLogitsProcessor } from "../../src/models/transformers/mod.ts"
 import { heldBytes, heldSince } from "../baselines/js_heap.ts";
 import { record, writeRecords } from "../lib/records.ts";
 import { median, random } from "../lib/support.ts";
+import { timesInTurns } from "./in_turns.ts";
 import { maskByTrie, type Trie, trieOf } from "./map_trie.ts";
 
 const BENCH = "Logits processors of transformers.js";
@@ -18,7 +19,8 @@ const ROWS = 20;
 const PROMPT = 4;
 const LENGTH = 6;
 const ITEMS = 3e5;
-const REPEATS = 40;
+/** The rounds of the warm-up let V8 compile both sides. */
+const ROUNDS = { warmUp: 200, measured: 100 };
 
 class TrieProcessor extends LogitsProcessor {
   readonly #trie: Trie;
@@ -63,19 +65,17 @@ for (const depth of [0, 1, LENGTH - 1]) {
     const item = rows[next() % ITEMS].slice(0, depth);
     return [...new Array(PROMPT).fill(0), ...item].map(BigInt);
   });
-  const times: Record<string, number[]> = { trie: [], ours: [] };
   const kept: Record<string, string> = {};
-  for (let i = 0; i < REPEATS; i++) {
-    const order = Object.entries(processors);
-    if (i % 2) order.reverse();
-    for (const [name, processor] of order) {
-      (logits.data as Float32Array).set(values);
-      const start = performance.now();
-      processor._call(ids, logits);
-      times[name].push(performance.now() - start);
-      if (i === 0) kept[name] = (logits.data as Float32Array).join();
-    }
-  }
+  const calls = {
+    trie: () => processors.trie._call(ids, logits),
+    ours: () => processors.ours._call(ids, logits),
+  };
+  const times = timesInTurns(calls, ROUNDS, {
+    prepare: () => (logits.data as Float32Array).set(values),
+    done: (name, round) => {
+      if (round === 0) kept[name] = (logits.data as Float32Array).join();
+    },
+  });
   if (kept.trie !== kept.ours) throw new Error(`Both masks differ at prefixes of ${depth} tokens`);
   const what = `${ROWS} rows of ${V} logits behind ${depth} tokens`;
   const [theirs, ours] = [median(times.trie), median(times.ours)];

@@ -1,6 +1,7 @@
 /** Errors of the command line: wrong usage, and errors that say which file they are about. */
 import { EspalierError } from "../errors.ts";
 import { isAddress } from "./io/addresses.ts";
+import { fieldsOf, safeJson } from "./io/json.ts";
 
 /** The command was called in a way that it does not know. */
 export class UsageError extends Error {
@@ -27,7 +28,7 @@ export function aboutFile<E>(error: E, file: string, line?: number): E | Espalie
 export function errorText(error: unknown, help: string): string {
   const { code, message, facts } = describe(error);
   const lines = [`error: ${message}`];
-  const fields = Object.entries(facts).map(([key, value]) => `  ${key} ${JSON.stringify(value)}`);
+  const fields = Object.entries(facts).map(([key, value]) => `  ${key} ${safeJson(value)}`);
   if (error instanceof EspalierError) lines.push(`  code ${code}${fields.join("")}`);
   if (error instanceof UsageError) lines.push(`  try: ${help}`);
   const isExpected = error instanceof EspalierError || error instanceof UsageError ||
@@ -40,16 +41,26 @@ export function errorText(error: unknown, help: string): string {
 /** An error as one JSON object on a line: its code, its message and the facts. */
 export function errorJson(error: unknown): string {
   const { code, message, facts } = describe(error);
-  return `${JSON.stringify({ error: { code, message, ...facts } })}\n`;
+  return `${safeJson({ error: { code, message, ...facts } })}\n`;
 }
 
 function describe(
   error: unknown,
 ): { code: string; message: string; facts: Record<string, unknown> } {
+  const message = messageOf(error);
   if (error instanceof EspalierError) {
-    const { name: _name, code, ...facts } = error;
-    return { code, message: error.message, facts };
+    const { name: _name, code: _code, ...facts } = fieldsOf(error);
+    return { code: error.code, message, facts };
   }
-  const code = error instanceof UsageError ? "usage" : "unexpected";
-  return { code, message: error instanceof Error ? error.message : String(error), facts: {} };
+  return { code: error instanceof UsageError ? "usage" : "unexpected", message, facts: {} };
+}
+
+/** The message of whatever was thrown. */
+function messageOf(error: unknown): string {
+  try {
+    if (error instanceof Error) return String(error.message);
+    return typeof error === "object" ? safeJson(error) : String(error);
+  } catch {
+    return "something was thrown that cannot be shown";
+  }
 }

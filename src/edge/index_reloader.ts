@@ -60,6 +60,8 @@ export class LeasedIndex {
   #failure: LoadFailure | undefined;
   /** Failures of which those who wait are told, ever. */
   #failures = 0;
+  /** Digest of the index that was installed last. */
+  #digest: string | undefined;
   #isClosed = false;
 
   constructor(settings: Settings, loaded: (result: LoadResult) => void) {
@@ -290,6 +292,10 @@ export class LeasedIndex {
     this.#current = next;
     this.#spare.clear();
     this.#found("loaded");
+    const { digest, size, vocabSize, byteLength } = next.index;
+    const previous = this.#digest;
+    this.#digest = digest;
+    this.#settings.onIndex?.({ digest, previous, size, vocabSize, byteLength });
   }
 
   #found(result: "loaded" | "unchanged"): void {

@@ -14,6 +14,7 @@ import { Metrics } from "./metrics.ts";
 import {
   DEFAULT_LIMITS,
   type HandlerOptions,
+  type IndexChange,
   type Limits,
   type LogEntry,
   type ModelFactory,
@@ -25,6 +26,7 @@ import { type Background, LeasedIndex } from "./index_reloader.ts";
 import { decodeRoute } from "./routes/decode.ts";
 import { maskRoute } from "./routes/mask.ts";
 import { healthRoute, metricsRoute, openapiRoute, readyRoute } from "./routes/status.ts";
+import { type Path, routeName } from "./route_names.ts";
 import { requestSchemas } from "./schemas.ts";
 import { Trace } from "./trace.ts";
 
@@ -33,6 +35,7 @@ export {
   DEFAULT_LIMITS,
   type FilterExpression,
   type HandlerOptions,
+  type IndexChange,
   type Limits,
   type LogEntry,
   type ModelFactory,
@@ -46,11 +49,18 @@ export {
 export interface Handler extends AsyncDisposable {
   /** Answers a request. */
   (request: Request, context?: unknown, workerContext?: unknown): Promise<Response>;
+  /**
+   * Loads the index if that has not been done, without a request that metrics would count.
+   *
+   * @param signal ends the waiting, not the load.
+   * @throws {EspalierError} if it cannot be loaded; `onError` is told why. @throws the signal's reason.
+   */
+  ready(signal?: AbortSignal): Promise<void>;
   /** Serves no more (503), and frees the index when the requests that use it have ended. */
   close(): Promise<void>;
 }
 
-const ROUTES: Record<string, Route> = {
+const ROUTES: Record<Path, Route> = {
   "/v1/decode": decodeRoute,
   "/v1/mask": maskRoute,
   "/healthz": healthRoute,
@@ -138,12 +148,11 @@ export function createHandler(options: HandlerOptions): Handler {
   ): Promise<Response> {
     const start = now();
     const began = performance.now();
-    // With a malformed Host header there is no address.
-    const pathname = URL.parse(request.url)?.pathname;
-    const name = pathname !== undefined && Object.hasOwn(ROUTES, pathname) ? pathname : "other";
+    const name = routeName(request.url);
+    const route = name === "other" ? undefined : ROUTES[name];
     const trace = new Trace(now);
     // Deno has a word to say about whoever looks at the signal: where there is no work to stop, nobody does.
-    const client = ROUTES[name]?.method === "POST" ? request.signal : undefined;
+    const client = route?.method === "POST" ? request.signal : undefined;
     using end = endOf(client, limits.deadlineMs, () => context.isReading === true);
     const context: RequestContext = {
       request,
@@ -156,7 +165,7 @@ export function createHandler(options: HandlerOptions): Handler {
       },
       during: "answering",
     };
-    let response = await trace.whole(name, () => answer(ROUTES[name], context));
+    let response = await trace.whole(name, () => answer(route, context));
     if (request.method === "HEAD") response = new Response(null, response);
     const timing = trace.header();
     if (timing) response.headers.set("server-timing", timing);
@@ -172,8 +181,12 @@ export function createHandler(options: HandlerOptions): Handler {
     return response;
   }
 
+  async function ready(signal = new AbortController().signal): Promise<void> {
+    using _ = await index.acquire(now() + limits.deadlineMs, signal, () => {});
+  }
+
   const close = () => index.close();
-  return Object.assign(handle, { close, [Symbol.asyncDispose]: close });
+  return Object.assign(handle, { ready, close, [Symbol.asyncDispose]: close });
 }
 
 function wrongMethod(actual: string, allow: string): Refusal {

@@ -101,6 +101,20 @@ export interface LogEntry {
   index?: string;
 }
 
+/** An index that has been loaded, and the one whose place it takes. */
+export interface IndexChange {
+  /** Digest of its header. */
+  digest: string;
+  /** Digest of the index that was served before, if there was one. */
+  previous?: string;
+  /** Its sequences. */
+  size: number;
+  /** Its tokens are below this. */
+  vocabSize: number;
+  /** Its bytes. */
+  byteLength: number;
+}
+
 /** How to serve an index. */
 export interface HandlerOptions {
   /**
@@ -152,6 +166,8 @@ export interface HandlerOptions {
   onError?: (error: unknown, during: string) => void;
   /** Told about each request. */
   log?: (entry: LogEntry) => void;
+  /** Told about each index that is loaded: the first, and those that take its place. */
+  onIndex?: (change: IndexChange) => void;
   /** Stands in for `performance.now`. */
   now?: () => number;
 }
@@ -182,6 +198,7 @@ const HANDLER_OPTIONS = [
   "cors",
   "onError",
   "log",
+  "onIndex",
   "now",
 ] as const satisfies readonly (keyof HandlerOptions)[];
 
@@ -258,6 +275,7 @@ export function settingsOf(options: HandlerOptions): Settings {
     now: options.now ?? (() => performance.now()),
     onError: quiet(onError ?? printError),
     log: options.log && quiet(options.log),
+    onIndex: options.onIndex && quiet(options.onIndex),
   };
 }
 

@@ -42,6 +42,7 @@ Deno.test("build makes the index of a matrix", async () => {
   assert.deepEqual([code, err], [0, ""]);
   assert.match(out, /sequences +3, and 1 duplicate merged\n/);
   assert.match(out, /vocabulary +9\n/);
+  assert.match(out, /entropy +0\.\d\d bytes, for a random set of this size\n/);
   assert.deepEqual(await Deno.readFile(folder.at("x.st")), await bytesOf(ROWS, 9));
   assert.deepEqual(await folder.names(), ["sids.npy", "x.st"]);
 });
@@ -225,6 +226,20 @@ Deno.test("Progress is shown on standard error, and cleared, where somebody watc
   assert.ok(err.startsWith("\r\x1b[Kreading 100 % ━"), JSON.stringify(err));
   assert.ok(err.endsWith("\r\x1b[K"));
   assert.match(out, /^Built /);
+});
+
+Deno.test("A set with regularities takes less than the entropy that is shown", async () => {
+  await using folder = await Folder.create();
+  // Every pair of the first 512 of 4096 tokens.
+  const rows = Array.from({ length: 2 ** 18 }, (_, i) => [i >> 9, i & 511]);
+  const input = await folder.write("x.npy", npy(rows));
+  const { out } = await cli(["build", input, "-o", folder.at("x.st"), "--vocab", "4096", "--json"]);
+  const { bytesPerItem, entropyBytesPerItem } = JSON.parse(out);
+  assert.ok(bytesPerItem < entropyBytesPerItem, `${bytesPerItem} of ${entropyBytesPerItem}`);
+  for (const text of [INSPECT_HELP, (await cli(["build", input, "-o", folder.at("x.st")])).out]) {
+    assert.match(text, /entropy.* random set of this size/);
+    assert.doesNotMatch(text, /the least/);
+  }
 });
 
 Deno.test("inspect shows levels, sizes and entropy", async () => {
@@ -511,7 +526,7 @@ Deno.test("Wrong usage exits with 2 and points to the help", async () => {
     [["push", "a"], /Expected FILE and DESTINATION, found 1 argument\n/],
     [["push", "http://a/b", "c"], /Expected a file to push, found an address/],
     [["push", "a", "https://a/b"], /Expected DESTINATION s3:\/\/bucket\/key/],
-    [["push", "a", "./a"], /Expected different places/],
+    [["push", "a", "./a"], /Expected different files/],
     [["push", "a", "b", "--cache-control", "x"], /Expected s3:.* with --cache-control/],
     [["push", "a", "s3://b/c", "--cache-control", "\n"], /Expected --cache-control in plain ASCII/],
     [["push", "a", "b", "--endpoint", "https://c"], /Expected s3:.* with --endpoint/],

@@ -76,6 +76,53 @@ Deno.test("an index that has not changed is kept after a look at its header", as
   assert.equal(store.reads, reads + 1);
 });
 
+Deno.test("ready loads the index without a request, and each index that is loaded is told", async () => {
+  const store = new Store(first);
+  const told: unknown[] = [];
+  await using server = served(store, {
+    onIndex: (change) => {
+      told.push(change);
+      throw new Error("a hook that fails changes nothing");
+    },
+  });
+  const { handler } = server;
+  await Promise.all([handler.ready(), handler.ready()]);
+  await handler.ready();
+  const text = await (await handler(get("/metrics"))).text();
+  assert.doesNotMatch(text, /requests_total\{/);
+  assert.match(text, /index_ready 1\n/);
+  using index = await ConstraintIndex.open(first);
+  const { size, vocabSize, byteLength } = index;
+  assert.deepEqual(told, [{ digest: A, previous: undefined, size, vocabSize, byteLength }]);
+  store.bytes = second;
+  server.clock.skip(1000);
+  await until(async () => await server.digest() === B);
+  assert.deepEqual(told.length, 2);
+  const { digest, previous } = told[1] as Record<string, unknown>;
+  assert.deepEqual([digest, previous], [B, A]);
+});
+
+Deno.test("ready says that there is no index, can be given up, and ends with the handler", async () => {
+  const store = new Store(damaged(first));
+  const errors: unknown[] = [];
+  await using server = served(store, { onError: (error) => void errors.push(error) });
+  await assert.rejects(server.handler.ready(), { code: "index-unavailable" });
+  assert.equal(errors.length, 1);
+  store.bytes = first;
+  const gate = latch();
+  store.before = () => gate.promise;
+  const reason = new Error("given up");
+  const abort = new AbortController();
+  const waiting = server.handler.ready(abort.signal);
+  abort.abort(reason);
+  await assert.rejects(waiting, reason);
+  const other = server.handler.ready();
+  const closing = server.handler.close();
+  await assert.rejects(other, { code: "closed" });
+  gate.resolve();
+  await closing;
+});
+
 Deno.test("requests are served on the old index until the new one is there", async () => {
   const store = new Store(first);
   await using server = served(store);

@@ -120,10 +120,13 @@ export async function openModel(
         { cause: error },
       );
     }
-    const files = [args.model, args.decoderWithPast, args.encoder].filter((file) =>
-      file !== undefined
-    );
-    throw aboutFile(error, files.map(shownName).join(" with "));
+    const files = { decoder: args.model, ...args };
+    const part = error instanceof EspalierError ? error.section : undefined;
+    // An error about one graph names its file. One about how they fit together names all.
+    const at = part === "encoder" || part === "decoderWithPast" || part === "decoder"
+      ? [files[part]]
+      : [args.model, args.decoderWithPast, args.encoder];
+    throw aboutFile(error, at.filter((file) => file !== undefined).map(shownName).join(" with "));
   }
   const isOnGpu = onnx.provider === "webgpu";
   return {

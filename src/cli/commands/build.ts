@@ -203,7 +203,7 @@ function report(
     ...(filterNames.length > 0 ? [["filters", filterNames.join(", ")] as const] : []),
     ["bytes", grouped(byteLength)],
     ["per item", bytesPerItem(byteLength, size)],
-    ["entropy", `${bytesPerItem(entropy, size)}, the least for such a set`],
+    ["entropy", `${bytesPerItem(entropy, size)}, for a random set of this size`],
     ["digest", digest],
     ...(temporaryBytes === undefined
       ? []

@@ -1,14 +1,16 @@
 /** What `build` is told: its help, and its arguments. */
-import { dirname, resolve } from "node:path";
+import { dirname } from "node:path";
 import { MAX_VOCAB } from "../../index/format/layout.ts";
 import { isFilterName, MAX_NAME_LENGTH } from "../../index/format/filter_shape.ts";
 import { type ColumnFlags, namesColumns, namesTokens } from "../tables/columns.ts";
 import { needsVocab } from "../tables/collect_rows.ts";
 import { expandFiles } from "../io/files.ts";
+import { checkOutputs } from "../io/outputs.ts";
 import { checkIndexName, COMMON_OPTIONS, parseFlags, parseMemory } from "../args/flags.ts";
 import { UsageError } from "../errors.ts";
 import { parseText, TEXT_HELP, TEXT_OPTIONS } from "../args/text_flags.ts";
 import type { TextArguments } from "../tables/encode_strings.ts";
+import { tokenizerFile } from "../tokenizers/open.ts";
 import { FORMAT_NAMES, type FormatName, isFormatName, isStreamFormat } from "../tables/formats.ts";
 
 /** What `cli build --help` prints. */
@@ -46,7 +48,8 @@ ${TEXT_HELP.example}
     deno task cli build sids.npy -o catalogue.safetensors --vocab 2048 --memory 4GB --temp /mnt/scratch
 
 Options
-  -o, --out FILE    where the index goes. It appears when it is whole; until then what stood there stays
+  -o, --out FILE    where the index goes. It appears when it is whole; until then the old file stays. A link is
+                    followed and stays; the permissions of a file that is replaced stay, too
   --vocab N         tokens are integers in [0, N); 2 to ${MAX_VOCAB}. Give the model's own number. Without it the
                     largest token + 1 is taken
   --sequence COLUMN the column that holds whole sequences
@@ -146,6 +149,7 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
     throw new UsageError(`Expected --format ${FORMAT_NAMES.join(", ")}, found "${format}"`);
   }
   if (!out) throw new UsageError("Expected -o OUT.safetensors, where the index goes, found none");
+  if (ordinals === "") throw new UsageError('Expected --ordinals FILE, found ""');
   if (out === "-" || ordinals === "-") {
     throw new UsageError(
       'Expected a file to write to, found "-": standard output is for the summary',
@@ -166,7 +170,15 @@ export async function parseBuild(args: string[]): Promise<BuildArguments | undef
   if (positionals.includes("-")) checkStandardInput(positionals, tableFormat, text ? 0 : vocab);
   const memory = values.memory === undefined ? DEFAULT_MEMORY : parseMemory(values.memory);
   const inputs = await expandFiles(positionals);
-  checkPlaces([out, ordinals], [...inputs, items, ...filters.values()]);
+  await checkOutputs(
+    [{ flag: "--out", path: out }, { flag: "--ordinals", path: ordinals }],
+    [
+      ...inputs.map((path) => ({ flag: "INPUT", path })),
+      { flag: "--items", path: items },
+      ...[...filters].map(([name, path]) => ({ flag: `--filter ${name}`, path })),
+      { flag: "--tokenizer", path: text && tokenizerFile(text.tokenizer) },
+    ],
+  );
   checkIndexName(out);
   const temp = values.temp ?? dirname(out);
   return {
@@ -226,20 +238,6 @@ function checkStandardInput(
   if (inputs.filter((input) => input === "-").length > 1) {
     throw new UsageError("Expected standard input once, found it twice");
   }
-}
-
-function checkPlaces(
-  written: readonly (string | undefined)[],
-  read: readonly (string | undefined)[],
-): void {
-  const targets = written.filter((path) => path !== undefined).map((path) => resolve(path));
-  const sources = new Set(read.filter((path) => path !== undefined).map((path) => resolve(path)));
-  if (new Set(targets).size === targets.length && !targets.some((path) => sources.has(path))) {
-    return;
-  }
-  throw new UsageError(
-    "Expected different files for --out, --ordinals and what is read: INPUT, --items, --filter",
-  );
 }
 
 function parseFilters(flags: readonly string[], usage: string): Map<string, string> {

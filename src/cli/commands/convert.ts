@@ -1,9 +1,9 @@
 /** `convert`: between an index and the arrays of the published implementation. */
 import type { Command } from "./command.ts";
-import { resolve } from "node:path";
 import { buildIndex } from "../../build/mod.ts";
 import { openIndex, saveIndex } from "../args/index_file.ts";
 import { lookAt } from "../io/files.ts";
+import { checkOutputs } from "../io/outputs.ts";
 import { isAddress, shownName } from "../io/addresses.ts";
 import { checkIndexName, COMMON_OPTIONS, onlyArgument, parseFlags } from "../args/flags.ts";
 import { aboutFile, UsageError } from "../errors.ts";
@@ -37,7 +37,8 @@ Examples
     deno task cli convert catalogue.safetensors -o static.npz --dense-levels 1
 
 Options
-  -o, --out FILE  where the result goes. It appears when it is whole; until then what stood there stays
+  -o, --out FILE  where the result goes. It appears when it is whole; until then the old file stays. A link is
+                  followed and stays; the permissions of a file that is replaced stay, too
   --dense-levels N
                   dimensions of the dense tables of OUT.npz, which take 5 · vocabulary^N bytes; default 2, as in the
                   published implementation, or 1 where sequences have two tokens
@@ -193,7 +194,7 @@ function checkTarget({ input, out, denseLevels }: Options, isArchive: boolean): 
   }
 }
 
-function parse(args: string[]): Options | undefined {
+async function parse(args: string[]): Promise<Options | undefined> {
   const { values, positionals } = parseFlags(args, {
     ...S3_OPTIONS,
     out: { type: "string", short: "o" },
@@ -205,9 +206,7 @@ function parse(args: string[]): Options | undefined {
   checkS3Flags(input, values);
   const { out, "dense-levels": dense, json: isJson } = values;
   if (!out || out === "-") throw new UsageError("Expected -o FILE, where the result goes");
-  if (resolve(out) === resolve(input)) {
-    throw new UsageError("Expected different files for IN and --out");
-  }
+  await checkOutputs([{ flag: "--out", path: out }], [{ flag: "IN", path: input }]);
   if (dense !== undefined && !/^[1-9]\d{0,3}$/.test(dense)) {
     throw new UsageError(`Expected --dense-levels from 1 on, found "${dense}"`);
   }

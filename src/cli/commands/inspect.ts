@@ -44,9 +44,9 @@ for each sequence is stored, or a list of those that are allowed, or of those th
 filter knows the single items of a sequence. If it does not, it allows all items of its sequences: then build the
 index again. Item ids: one or more for each sequence, integers of so many bits or strings.
 
-The entropy is the least that any format needs for an arbitrary set of this size: log2 C(U, n) bits, where n is the
-number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it is the sum over
-the lengths l of log2 C(V^l, n_l). Only sets with regularities that the format knows can take less.
+The entropy is what a random set of this size and these lengths needs, if all such sets are equally likely: log2 C(U, n)
+bits, where n is the number of sequences and U = V^L that of all sequences of L tokens out of V. With mixed lengths it
+is the sum over the lengths l of log2 C(V^l, n_l). A set with regularities that the format uses can take less.
 
 Options
 ${S3_HELP}

@@ -6,6 +6,8 @@ export interface ListenOptions {
   readonly host: string;
   readonly port: number;
   readonly deadlineMs: number;
+  /** Told about each request that is refused because the server stops; the handler never sees it. */
+  readonly onRefused?: (request: Request, status: number) => void;
 }
 
 /**
@@ -28,12 +30,16 @@ const GRACE_MS = 2000;
  */
 export function listen(
   handler: (request: Request) => Promise<Response>,
-  { host, port, deadlineMs }: ListenOptions,
+  { host, port, deadlineMs, onRefused }: ListenOptions,
 ): Listener {
   const running = new Set<Promise<Response>>();
   let isStopping = false;
   const answer = (request: Request) => {
-    if (isStopping) return stopping();
+    if (isStopping) {
+      const refusal = stopping();
+      onRefused?.(request, refusal.status);
+      return refusal;
+    }
     const response = handler(request);
     running.add(response);
     return response.finally(() => running.delete(response));

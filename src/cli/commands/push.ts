@@ -1,6 +1,6 @@
 /** `push`: puts an index where it is to be opened from, whole or not at all. */
 import type { Command } from "./command.ts";
-import { basename, join, resolve } from "node:path";
+import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { StorageError } from "../../errors.ts";
 import { ConstraintIndex } from "../../index/constraint_index.ts";
@@ -13,6 +13,7 @@ import { aboutFile, UsageError } from "../errors.ts";
 import type { Io } from "../io/terminal.ts";
 import { counted, facts, grouped } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
+import { checkOutputs } from "../io/outputs.ts";
 import { WholeFile } from "../io/whole_file.ts";
 import {
   checkS3Flags,
@@ -33,7 +34,8 @@ Usage: deno task cli push FILE DESTINATION [options]
 DESTINATION is one of
   s3://bucket/key      an object in S3, R2, MinIO, Ceph, Swift, …
   s3://bucket/folder/  the same, with the file's name at the end
-  folder/ or file      what a web server gives out, say; the folder must exist
+  folder/ or file      what a web server gives out, say; the folder must exist. A link is followed and stays, as
+                       do the permissions of a file that is replaced
 
 The index is read and verified first; those bytes are sent, whatever happens to the file meanwhile. Readers see what
 was there before until all of it is there, and keep seeing it if anything fails. From S3 the header is read back and
@@ -165,9 +167,7 @@ async function fileWriter({ file, destination }: Options): Promise<Write> {
   const stat = await Deno.stat(destination).catch(() => undefined);
   const isFolder = stat?.isDirectory || /[/\\]$/.test(destination);
   const path = isFolder ? join(destination, basename(file)) : destination;
-  if (resolve(path) === resolve(file)) {
-    throw new UsageError("Expected different places for FILE and DESTINATION");
-  }
+  await checkOutputs([{ flag: "DESTINATION", path }], [{ flag: "FILE", path: file }]);
   return async (index, signal, onProgress) => {
     await using out = await WholeFile.create(path);
     let written = 0;

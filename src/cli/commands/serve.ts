@@ -1,6 +1,7 @@
 /** `serve`: answers HTTP requests from an index and a model. */
 import type { Command } from "./command.ts";
-import type { Handler, HandlerOptions } from "../../edge/mod.ts";
+import type { Handler, HandlerOptions, IndexChange, LogEntry } from "../../edge/mod.ts";
+import { routeName } from "../../edge/route_names.ts";
 import { EspalierError, printable } from "../../errors.ts";
 import { listen, shownAddress } from "./listen.ts";
 import { indexSource } from "../args/index_source.ts";
@@ -9,6 +10,7 @@ import { isAddress, shownName } from "../io/addresses.ts";
 import { aboutFile, UsageError } from "../errors.ts";
 import { MODEL_HELP, openModel } from "../args/model_flags.ts";
 import type { Io } from "../io/terminal.ts";
+import { counted } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
 import { environment, S3_CREDENTIALS_HELP, S3_HELP } from "../args/s3_flags.ts";
 import { SEARCH_HELP } from "../args/search_flags.ts";
@@ -46,7 +48,8 @@ Options
   --memory SIZE   memory for indexes, such as 96MB: where the old and the new one do not fit together, the new one is
                   verified first and takes the place of the old one while requests wait. Default: both are held
   --revalidate SECONDS  age at which a request has the index looked at again; default 60
-  --log           a line of JSON on standard error for each request
+  --log           a line of JSON on standard error for each request, error and new index. Without it, errors and
+                  new indexes have a line of text there
 ${MODEL_HELP}
 ${SEARCH_HELP}
                   The four above are for requests that do not say otherwise
@@ -64,9 +67,6 @@ Exit codes: 0 told to stop, 1 no index or model, the port is in use, or the like
 while it started
 `;
 
-/** How often the start is looked at, milliseconds. */
-const POLL_MS = 10;
-
 /** The command `serve`. */
 export const serve: Command<ServeArguments> = { help: SERVE_HELP, parse: parseServe, run };
 
@@ -82,6 +82,7 @@ async function run(options: ServeArguments, io: Io): Promise<number> {
   using progress = new ProgressLine(io);
   await using model = options.model && await openModel(options.model, options.s3, io, progress);
   const failures: unknown[] = [];
+  let index: IndexChange | undefined;
   let isReady = false;
   const { createHandler } = await import("../../edge/mod.ts");
   await using handler = createHandler(
@@ -95,43 +96,50 @@ async function run(options: ServeArguments, io: Io): Promise<number> {
       decoder: model?.decoder,
       bearerTokens: tokens,
       onError: (error, during) => {
-        failures.push(error);
-        if (isReady) report(io, error, during, options.isLogged);
+        const named = during === LOADING ? aboutFile(error, name) : error;
+        failures.push(named);
+        if (isReady) report(io, named, during, options.isLogged);
+      },
+      onIndex: (change) => {
+        index = change;
+        if (isReady) reportIndex(io, change, options.isLogged);
       },
       log: options.isLogged ? (entry) => void (isReady && logLine(io, entry)) : undefined,
     } satisfies HandlerOptions,
   );
-  const index = await load(handler, name, failures, io.signal);
+  await load(handler, failures, io.signal);
   progress[Symbol.dispose]();
   isReady = true;
-  await using server = listen(handler, options);
-  announce(io, server.address, index, options, tokens, model?.place);
+  await using server = listen(handler, {
+    ...options,
+    onRefused: (request, status) => {
+      const { method, url } = request;
+      // It is answered at once.
+      if (options.isLogged) {
+        logLine(io, { method, route: routeName(url), status, durationMs: 0 } satisfies LogEntry);
+      }
+    },
+  });
+  announce(io, server.address, index!, options, tokens, model?.place);
   await aborted(io.signal);
   io.err("stopping: requests that run may end\n");
   return 0;
 }
 
-/** What `/readyz` says of the index. */
-interface ReadyIndex {
-  digest: string;
-  size: number;
-  vocabSize: number;
-}
+/** What the handler is doing when it tells of an index that could not be loaded. */
+const LOADING = "loading the index";
 
 /** Has the index loaded, and waits for it. @throws what it fails with. */
 async function load(
   handler: Handler,
-  name: string,
   failures: readonly unknown[],
   signal: AbortSignal,
-): Promise<ReadyIndex> {
-  while (true) {
+): Promise<void> {
+  try {
+    await handler.ready(signal);
+  } catch (error) {
     signal.throwIfAborted();
-    const response = await handler(new Request("http://localhost/readyz"));
-    const { index } = await response.json();
-    if (response.ok) return index;
-    if (failures.length > 0) throw aboutFile(failures[0], name);
-    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    throw failures[0] ?? error;
   }
 }
 
@@ -156,7 +164,7 @@ function tokensOf(variable: string | undefined): string[] | undefined {
 function announce(
   io: Io,
   { hostname, port }: { hostname: string; port: number },
-  index: ReadyIndex,
+  index: IndexChange,
   { isJson, model, tokenVariable, argument }: ServeArguments,
   tokens: readonly string[] | undefined,
   place: string | undefined,
@@ -179,7 +187,7 @@ function announce(
   }
   const isOpen = !tokens && !/^(?:localhost|127\..*|::1)$/.test(hostname);
   const lines = [
-    `Serving ${shownName(argument)} (${index.digest.slice(0, 12)}…) at ${url}`,
+    `Serving ${shownName(argument)} (${short(index.digest)}) at ${url}`,
     ...(place ? [`  model on ${place}`] : []),
     ...(isOpen ? ["  without --token-env: whoever reaches this port may ask"] : []),
     `  ${curl}`,
@@ -193,6 +201,18 @@ function report(io: Io, error: unknown, during: string, isLogged: boolean): void
   const code = error instanceof EspalierError ? error.code : "unexpected";
   if (isLogged) logLine(io, { error: { during, code, message } });
   else io.err(printable(`error: ${during}: ${message}\n  code ${code}\n`, "\n"));
+}
+
+/** Says that another index is served. */
+function reportIndex(io: Io, { previous = "", digest, size }: IndexChange, isLogged: boolean) {
+  const [from, to] = [short(previous), short(digest)];
+  if (isLogged) logLine(io, { reload: { from, to, sequences: size } });
+  else io.err(`index ${from} → ${to}, ${counted(size, "sequence")}\n`);
+}
+
+/** The start of a digest. */
+function short(digest: string): string {
+  return `${digest.slice(0, 12)}…`;
 }
 
 function logLine(io: Io, entry: object): void {

@@ -7,8 +7,74 @@ import { StorageError } from "../../errors.ts";
  *
  * @throws {StorageError} if it is missing or may not be read.
  */
-export function openFile(path: string): Promise<Deno.FsFile> {
-  return access(path, () => Deno.open(path));
+export async function openFile(path: string): Promise<ReadFile> {
+  return new ReadFile(path, await access(path, () => Deno.open(path)));
+}
+
+/** Bytes that a stream reads at a time, unless its reader has a buffer of its own. */
+const STREAM_CHUNK_BYTES = 2 ** 16;
+
+/** An open file. Unlike those of Deno, its errors say which file cannot be read. */
+export class ReadFile implements Disposable {
+  #path: string;
+  #file: Deno.FsFile;
+  #isClosed = false;
+
+  constructor(path: string, file: Deno.FsFile) {
+    this.#path = path;
+    this.#file = file;
+  }
+
+  /** Reads what comes next, at most to the end of `into`; null at the end. @throws {StorageError} */
+  read(into: Uint8Array): Promise<number | null> {
+    return access(this.#path, () => this.#file.read(into));
+  }
+
+  /** Goes to a place. @throws {StorageError} if the file is a pipe. */
+  seek(offset: number, whence: Deno.SeekMode): Promise<number> {
+    return access(this.#path, () => this.#file.seek(offset, whence));
+  }
+
+  /** What is known of it. @throws {StorageError} */
+  stat(): Promise<Deno.FileInfo> {
+    return access(this.#path, () => this.#file.stat());
+  }
+
+  /** What comes next, to the end, which closes the file. */
+  get readable(): ReadableStream<Uint8Array<ArrayBuffer>> {
+    return new ReadableStream({
+      type: "bytes",
+      autoAllocateChunkSize: STREAM_CHUNK_BYTES,
+      pull: async (controller) => {
+        const request = controller.byobRequest!;
+        const { buffer, byteOffset, byteLength } = request.view!;
+        try {
+          const count = await this.read(new Uint8Array(buffer, byteOffset, byteLength));
+          if (count === null) {
+            this.close();
+            controller.close();
+          }
+          request.respond(count ?? 0);
+        } catch (error) {
+          this.close();
+          throw error;
+        }
+      },
+      cancel: () => this.close(),
+    });
+  }
+
+  /** Closes it, unless it is. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#file.close();
+  }
+
+  /** Closes it, unless it is. */
+  [Symbol.dispose](): void {
+    this.close();
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Long lists of sequences on standard output, as text or as JSON lines. */
 import { Progress } from "../../build/progress.ts";
 import { UsageError } from "../errors.ts";
+import { rawInteger } from "./json.ts";
 import type { Io } from "./terminal.ts";
 
 /** Characters that are written at once. */
@@ -45,9 +46,6 @@ export class Listing {
   }
 }
 
-// Not in TypeScript's library yet.
-const { rawJSON } = JSON as JSON & { rawJSON(text: string): unknown };
-
 /** An object as JSON on one line; integers of any size keep all their digits. */
 export function jsonLine(value: object): string {
   const fields = Object.entries(value).filter(([, part]) => part !== undefined).map(
@@ -59,7 +57,7 @@ export function jsonLine(value: object): string {
 
 function json(value: unknown): string {
   return JSON.stringify(value, (_key, part) => {
-    if (typeof part === "bigint") return rawJSON(String(part));
+    if (typeof part === "bigint") return rawInteger(part);
     return part instanceof Uint32Array ? Array.from(part) : part;
   });
 }

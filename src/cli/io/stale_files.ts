@@ -5,9 +5,9 @@
 import { join } from "node:path";
 
 /** Creates a file that is locked from when it has its name until it is closed. */
-export async function createLocked(path: string): Promise<Deno.FsFile> {
+export async function createLocked(path: string, mode?: number): Promise<Deno.FsFile> {
   const unlocked = `${path}.new`;
-  const file = await Deno.open(unlocked, { write: true, createNew: true });
+  const file = await Deno.open(unlocked, { write: true, createNew: true, mode });
   try {
     // Where the file system has no locks, what is abandoned stays.
     await file.lock(true).catch(() => {});

@@ -2,7 +2,7 @@
 // deno-lint-ignore no-import-prefix -- the import map does not apply to who imports this by URL
 import { type FileEntry, Reader, ZipReader, ZipWriter } from "npm:@zip.js/zip.js@2.24.0";
 import { BuildInputError, EspalierError } from "../../errors.ts";
-import { openFile, readFully } from "../io/files.ts";
+import { openFile, type ReadFile, readFully } from "../io/files.ts";
 import { type NpyValues, readNpyArray } from "./read_array.ts";
 import type { WholeFile } from "../io/whole_file.ts";
 
@@ -22,10 +22,10 @@ export interface ArrayReader {
 const OPTIONS = { useWebWorkers: false };
 
 /** Reads parts of a file. */
-class FileReader extends Reader<Deno.FsFile> {
-  #file: Deno.FsFile;
+class FileReader extends Reader<ReadFile> {
+  #file: ReadFile;
 
-  constructor(file: Deno.FsFile, byteLength: number) {
+  constructor(file: ReadFile, byteLength: number) {
     super(file);
     this.#file = file;
     this.size = byteLength;
@@ -42,7 +42,7 @@ class FileReader extends Reader<Deno.FsFile> {
 export class Npz implements ArrayReader, Disposable {
   readonly names: readonly string[];
   #path: string;
-  #file: Deno.FsFile;
+  #file: ReadFile;
   #entries: readonly FileEntry[];
   #signal: AbortSignal;
   #onProgress: (bytes: number, total: number) => void;
@@ -51,7 +51,7 @@ export class Npz implements ArrayReader, Disposable {
 
   private constructor(
     path: string,
-    file: Deno.FsFile,
+    file: ReadFile,
     entries: readonly FileEntry[],
     signal: AbortSignal,
     onProgress: (bytes: number, total: number) => void,
@@ -85,7 +85,7 @@ export class Npz implements ArrayReader, Disposable {
     } catch (error) {
       file.close();
       signal.throwIfAborted();
-      throw badZip(path, error);
+      throw error instanceof EspalierError ? error : badZip(path, error);
     }
   }
 

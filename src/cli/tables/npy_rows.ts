@@ -1,6 +1,5 @@
 /** Tables from NumPy: a matrix, one sequence per row. */
-import type { FileFacts } from "../io/files.ts";
-import { openFile } from "../io/files.ts";
+import { type FileFacts, openFile, type ReadFile } from "../io/files.ts";
 import { openNpy, readNpyBlocks } from "../numpy/read_matrix.ts";
 import type { RowSource } from "./row_source.ts";
 
@@ -15,7 +14,7 @@ export async function openNpyRows(
   signal: AbortSignal,
 ): Promise<RowSource> {
   // What can be read once only is opened once.
-  let file: Deno.FsFile | undefined = await openFile(name);
+  let file: ReadFile | undefined = await openFile(name);
   const header = await openNpy(file, name, { byteLength }).catch((error) => {
     file?.close();
     throw error;

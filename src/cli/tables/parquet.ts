@@ -1,7 +1,7 @@
 /** Tables from Parquet files, read row group by row group. */
 import { BuildInputError, EspalierError } from "../../errors.ts";
 import { planColumns } from "./columns.ts";
-import { openFile, readFully } from "../io/files.ts";
+import { openFile, type ReadFile, readFully } from "../io/files.ts";
 import type { RowSource } from "./row_source.ts";
 import { type Part, rowsOf, type TableFile } from "./table_rows.ts";
 import { spellingCount } from "./variants.ts";
@@ -106,7 +106,7 @@ function chunksOf({ row_groups }: Metadata, columns: ReadonlySet<string>) {
 }
 
 /** The file as the library reads it: ranges, one after the other, because a file has one position. */
-function bufferOf(file: Deno.FsFile, byteLength: number, signal: AbortSignal) {
+function bufferOf(file: ReadFile, byteLength: number, signal: AbortSignal) {
   let last: Promise<unknown> = Promise.resolve();
   const read = async (start: number, end: number) => {
     const bytes = new Uint8Array(end - start);

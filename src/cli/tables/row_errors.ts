@@ -1,6 +1,7 @@
 /** Errors about a row, a cell or a token, each with its place: file, row, line, column. */
 import { BuildInputError, type ErrorFacts } from "../../errors.ts";
 import { MAX_LENGTH, MAX_VOCAB } from "../../index/format/layout.ts";
+import { safeJson } from "../io/json.ts";
 
 /** A value as messages tell it. */
 export function describe(value: unknown): string {
@@ -8,7 +9,7 @@ export function describe(value: unknown): string {
     return String(value);
   }
   if (typeof value === "string") return `the string ${excerpt(JSON.stringify(value))}`;
-  return `${Array.isArray(value) ? "an array" : "an object"}, ${excerpt(JSON.stringify(value))}`;
+  return `${Array.isArray(value) ? "an array" : "an object"}, ${excerpt(safeJson(value))}`;
 }
 
 /** The start of a line, for messages. */
@@ -114,13 +115,12 @@ function shown(value: unknown): string {
   if (typeof value === "string") return `the string ${excerpt(JSON.stringify(value))}`;
   if (typeof value === "object") {
     const isList = Array.isArray(value) || ArrayBuffer.isView(value);
-    return `${isList ? "a list" : "an object"}, ${excerpt(JSON.stringify(plain(value)))}`;
+    return `${isList ? "a list" : "an object"}, ${excerpt(safeJson(value, "strings"))}`;
   }
   return String(value);
 }
 
 /** A value as JSON has it: integers of 64 bits as strings. */
 function plain(value: unknown): unknown {
-  const replaced = (_key: string, part: unknown) => typeof part === "bigint" ? String(part) : part;
-  return JSON.parse(JSON.stringify(value ?? null, replaced));
+  return JSON.parse(safeJson(value, "strings"));
 }

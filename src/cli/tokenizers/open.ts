@@ -9,6 +9,13 @@ import type { Tokenizer } from "./tokenizer.ts";
 /** What `--tokenizer` may be, for help and messages. */
 export const TOKENIZERS = "o200k, cl100k, bytes, bytes+N or a tokenizer.json";
 
+const BYTES = /^bytes(?:\+(\d+))?$/;
+
+/** The file that `--tokenizer` means; undefined if it names a tokenizer that needs none. */
+export function tokenizerFile(argument: string): string | undefined {
+  return isGptEncoding(argument) || BYTES.test(argument) ? undefined : argument;
+}
+
 /**
  * Opens the tokenizer that `--tokenizer` names. Loads no other.
  *
@@ -17,7 +24,7 @@ export const TOKENIZERS = "o200k, cl100k, bytes, bytes+N or a tokenizer.json";
  */
 export async function openTokenizer(argument: string): Promise<Tokenizer> {
   if (isGptEncoding(argument)) return await gptTokenizer(argument);
-  const bytes = /^bytes(?:\+(\d+))?$/.exec(argument);
+  const bytes = BYTES.exec(argument);
   if (bytes) return byteTokenizer(Number(bytes[1] ?? 0));
   try {
     return await fileTokenizer(argument);

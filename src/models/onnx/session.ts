@@ -99,12 +99,14 @@ export async function readSource(
 /**
  * Opens a graph on a provider.
  *
+ * @param part which graph of the model it is, for errors.
  * @throws {BackendError} with code `"no-session"` if onnxruntime-web does not take it.
  */
 export async function openGraph(
   ort: OrtModule,
   source: Uint8Array | InferenceSession,
   device: GPUDevice | undefined,
+  part: string,
 ): Promise<Graph> {
   if (isSession(source)) return graphOf(source, false);
   const options: InferenceSession.SessionOptions = device
@@ -119,7 +121,7 @@ export async function openGraph(
     throw new BackendError(
       "no-session",
       `Cannot open the ONNX model on ${device ? "WebGPU" : "the CPU"}: ${messageOf(cause)}`,
-      { expected: device ? "webgpu" : "wasm" },
+      { expected: device ? "webgpu" : "wasm", section: part },
       { cause },
     );
   }

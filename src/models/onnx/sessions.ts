@@ -34,15 +34,15 @@ export async function openSessions(
   device?: GPUDevice,
 ): Promise<OnnxSessions> {
   const graphs: Graph[] = [];
-  const open = async (source: Uint8Array | InferenceSession) => {
-    const graph = await openGraph(ort, source, device);
+  const open = async (source: Uint8Array | InferenceSession, part: keyof Sources) => {
+    const graph = await openGraph(ort, source, device, part);
     graphs.push(graph);
     return graph;
   };
   try {
-    const prefill = await open(decoder);
-    const decode = decoderWithPast ? await open(decoderWithPast) : prefill;
-    const encoding = encoder && await open(encoder);
+    const prefill = await open(decoder, "decoder");
+    const decode = decoderWithPast ? await open(decoderWithPast, "decoderWithPast") : prefill;
+    const encoding = encoder && await open(encoder, "encoder");
     const signature = readSignature(prefill, decoderWithPast && decode, encoding);
     return { ort, signature, prefill, decode, encoder: encoding };
   } catch (error) {

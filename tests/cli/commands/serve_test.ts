@@ -118,6 +118,80 @@ Deno.test("serve asks for a token of the environment", async () => {
   Deno.env.delete("ESPALIER_TEST_TOKEN");
 });
 
+Deno.test("serve counts none of its own requests", async () => {
+  await using files = await catalogue();
+  await using server = await Served.start([
+    files.index,
+    "--model",
+    files.model,
+    ...ON_CPU,
+    "--log",
+  ]);
+  const metrics = await (await server.fetch("/metrics")).text();
+  assert.doesNotMatch(metrics, /requests_total\{/);
+  assert.match(metrics, /index_loads_total\{result="loaded"\} 1\n/);
+  assert.match(metrics, /index_loads_total\{result="failed"\} 0\n/);
+  await server.stop();
+});
+
+Deno.test("serve --log has a line for a new index, for one that fails, and for requests that are refused", async () => {
+  await using files = await catalogue();
+  const args = [files.index, "--model", files.model, ...ON_CPU, "--revalidate", "0", "--log"];
+  await using server = await Served.start(args);
+  const digest = async () =>
+    (await (await server.post("/v1/mask", { prefixes: [[]] })).json()).index as string;
+  const next = await catalogueBytes(2);
+  using index = await ConstraintIndex.open(next);
+  await Deno.rename(await files.folder.write("next.safetensors", next), files.index);
+  while (await digest() !== index.digest) await new Promise((resolve) => setTimeout(resolve, 5));
+  await Deno.rename(await files.folder.write("bad.safetensors", "no index"), files.index);
+  const failed = async () => {
+    await digest();
+    return (await (await server.fetch("/readyz")).json()).lastError !== undefined;
+  };
+  while (!await failed()) await new Promise((resolve) => setTimeout(resolve, 5));
+  const { hostname, port } = new URL(server.ready.url);
+  // A request that is not there in full keeps the server from ending.
+  using connection = await Deno.connect({ hostname, port: Number(port) });
+  const body = '{"prefixes":[[]]}';
+  const head = `POST /v1/mask HTTP/1.1\r\nhost: x\r\nconnection: close\r\n` +
+    `content-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`;
+  const encoder = new TextEncoder();
+  await connection.write(encoder.encode(head + body.slice(0, 5)));
+  await digest();
+  const stopped = server.stop();
+  let refused = 0;
+  for (const path of ["/healthz", "/v1/mask?a=b", "/nowhere"]) {
+    for (let isRefused = false; !isRefused; refused += Number(isRefused)) {
+      const response = await server.fetch(path);
+      const text = await response.text();
+      isRefused = response.status === 503 && JSON.parse(text).code === "closed";
+    }
+  }
+  await connection.write(encoder.encode(body.slice(5)));
+  await new Response(connection.readable).text();
+  const { code, err } = await stopped;
+  assert.equal(code, 0);
+  const lines = err.split("\n").filter((line) => line.startsWith("{")).map((l) => JSON.parse(l));
+  const short = (whole: string) => `${whole.slice(0, 12)}…`;
+  assert.deepEqual(
+    lines.flatMap(({ reload }) => reload ?? []),
+    [{ from: short(server.ready.digest), to: short(index.digest), sequences: index.size }],
+  );
+  const errors = lines.flatMap(({ error }) => error ?? []);
+  assert.ok(errors.length > 0);
+  for (const error of errors) {
+    assert.deepEqual([error.during, error.code], ["loading the index", "not-safetensors"]);
+    assert.ok(error.message.includes(files.index), error.message);
+  }
+  assert.deepEqual(
+    lines.filter(({ status }) => status === 503).map(({ method, route }) => [method, route]),
+    [["GET", "/healthz"], ["GET", "/v1/mask"], ["GET", "other"]],
+  );
+  assert.equal(refused, 3);
+  assert.ok(lines.every(({ time, durationMs = 0 }) => Date.parse(time) > 0 && durationMs >= 0));
+});
+
 Deno.test("serve takes the index that has taken the place of another", async () => {
   await using files = await catalogue();
   const args = [files.index, "--model", files.model, ...ON_CPU, "--revalidate", "0"];
@@ -147,6 +221,11 @@ Deno.test("serve takes the index that has taken the place of another", async () 
   const { code, err } = await server.stop();
   assert.equal(code, 0);
   assert.match(err, /^error: loading the index: .*\n {2}code /m);
+  assert.ok(err.match(/^error: .*$/m)![0].includes(files.index));
+  const [from, to] = [server.ready.digest, index.digest].map((whole) => whole.slice(0, 12));
+  const reloads = err.split("\n").filter((line) => line.startsWith("index "));
+  assert.equal(reloads.length, 1);
+  assert.match(reloads[0], new RegExp(`^index ${from}… → ${to}…, [\\d ]+ sequences$`));
 });
 
 Deno.test("serve refuses tokens of prompts that its flag rules out, and is told its memory", async () => {
