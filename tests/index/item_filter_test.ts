@@ -238,11 +238,17 @@ Deno.test("Bad filters are refused, and say why", async () => {
   assert.throws(() => index.allowedTokens([1], foreign), TypeError);
   assert.throws(() => index.canEnd([1], foreign), TypeError);
   await assert.rejects(search({ filter: foreign }), /belongs to another index/);
-  await assert.rejects(search({ filter: [filter, filter] }), /"filter" has 2 entries for 1 batch/);
+  await assert.rejects(
+    search({ filter: [filter, filter] }),
+    /"filter" has 2 entries, expected 1: one for each row/,
+  );
   for (const nonsense of ["fresh", {}, null]) {
     await assert.rejects(search({ filter: nonsense }), TypeError);
   }
-  await assert.rejects(search({ exclude: [[], []] }), /"exclude" has 2 entries for 1 batch/);
+  await assert.rejects(
+    search({ exclude: [[], []] }),
+    /"exclude" has 2 entries, expected 1: one for each row/,
+  );
   await assert.rejects(search({ exclude: [3] }), TypeError);
   await assert.rejects(search({ exclude: [null] }), TypeError);
   assert.throws(() => index.allowedTokens([1], null as unknown as ItemFilter), TypeError);
