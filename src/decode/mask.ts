@@ -4,18 +4,19 @@ import type { ConstraintIndex } from "../index/constraint_index.ts";
 import type { ItemFilter } from "../index/item_filter.ts";
 import { rowFilters, type RowRules } from "./batch_filters.ts";
 import { checkEndToken } from "./options.ts";
+import type { BeamSearchOptions } from "./types.ts";
 
 /** What `maskLogits` takes beside logits and prefixes. */
-export interface MaskOptions extends RowRules {
+export interface MaskOptions {
   /** What counts: one filter for all rows, or one for each, undefined for none. */
-  filter?: RowRules["filter"];
+  filter?: BeamSearchOptions["filter"];
   /**
    * Ordinals per row that do not count, at most 10 000 each; undefined for none. Compiled at every call: a copy of the
    * filter per row (0.5 ms for 10 million sequences). For many calls make a filter once: `index.filter(ordinals).not()`.
    */
-  exclude?: RowRules["exclude"];
+  exclude?: BeamSearchOptions["exclude"];
   /** Item ids per row that do not count, likewise: see `index.filter({ items })`. */
-  excludeItems?: RowRules["excludeItems"];
+  excludeItems?: BeamSearchOptions["excludeItems"];
   /** Tokens, or one, that stay allowed where the prefix is a whole sequence. They occur in no stored sequence. */
   endToken?: number | readonly number[];
 }

@@ -147,11 +147,12 @@ export class ItemFinder {
 /** @throws {TypeError} for an id of another type than those of the index. */
 function checkId(id: bigint | string, type: "integer" | "string"): void {
   const expected = type === "integer" ? "bigint" : "string";
-  if (typeof id === expected) return;
+  const actual: string = typeof id;
+  if (actual === expected) return;
   const isNumber = typeof id === "number" && Number.isSafeInteger(id);
   const hint = isNumber ? `, such as ${expected === "bigint" ? `${id}n` : `"${id}"`}` : "";
   throw typeError(
-    `Cannot find an item by a ${typeof id}: the ids of the index are ${type}s, expected a ${expected}${hint}`,
-    { expected, actual: typeof id },
+    `Cannot find an item by a ${actual}: the ids of the index are ${type}s, expected a ${expected}${hint}`,
+    { expected, actual },
   );
 }

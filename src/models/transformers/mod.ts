@@ -18,7 +18,7 @@ export interface LogitsTensor {
 }
 
 /** Ids of one row, as `generate()` has them. */
-type Ids = ArrayLike<bigint> | ArrayLike<number>;
+export type Ids = ArrayLike<bigint> | ArrayLike<number>;
 
 /** Options of a {@linkcode ConstraintLogitsProcessor}: what may come out of each row, and where it begins and ends. */
 export interface ConstraintLogitsOptions extends MaskOptions {
