@@ -2,7 +2,7 @@
 import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import type { ConstraintIndex } from "../index/constraint_index.ts";
 import type { ItemFilter } from "../index/item_filter.ts";
-import { rowFilters, type RowRules } from "./batch_filters.ts";
+import { rowFilters } from "./batch_filters.ts";
 import { checkEndToken } from "./options.ts";
 import type { BeamSearchOptions } from "./types.ts";
 
