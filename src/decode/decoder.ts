@@ -24,7 +24,8 @@ export interface DecoderOptions extends DeviceOptions {
   backend?: "auto" | Backend;
 }
 
-const DECODER_OPTIONS = [
+/** Names of the options. */
+export const DECODER_OPTIONS = [
   "backend",
   "device",
   "allowSoftwareAdapter",

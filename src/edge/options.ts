@@ -1,7 +1,7 @@
 /** What a handler is told, with its defaults. */
 import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import type { OpenOptions } from "../index/constraint_index.ts";
-import type { DecoderOptions } from "../decode/decoder.ts";
+import { DECODER_OPTIONS, type DecoderOptions } from "../decode/decoder.ts";
 import type { BeamSearchOptions, GpuModel, Model } from "../decode/types.ts";
 import type { IndexSource } from "../storage/source.ts";
 import type { CorsOptions } from "./cors.ts";
@@ -225,9 +225,10 @@ const SERVED_OPEN_OPTIONS = [
 
 /** @throws {TypeError} or {RangeError} if an option makes no sense. */
 export function settingsOf(options: HandlerOptions): Settings {
-  const { index, onError, limits: own = {}, bearerTokens, search, open } = options ?? {};
+  const { index, onError, limits: own = {}, bearerTokens, search, open, decoder } = options ?? {};
   checkOptionNames("createHandler", options ?? {}, HANDLER_OPTIONS);
   if (search) checkOptionNames("createHandler with search", search, SERVED_SEARCH_OPTIONS);
+  if (decoder) checkOptionNames("createHandler with decoder", decoder, DECODER_OPTIONS);
   if (open) checkOptionNames("createHandler with open", open, SERVED_OPEN_OPTIONS);
   if (index === undefined || index === null) {
     throw typeError("Cannot serve without an index: pass a source, or a function that makes one");
@@ -297,6 +298,7 @@ function quiet<Arguments extends unknown[]>(hook?: (...given: Arguments) => void
 /** A string would be searched for the origin, and then parts of it may ask as well. */
 function checkCors(cors: CorsOptions | undefined): void {
   if (cors === undefined) return;
+  checkOptionNames("createHandler with cors", cors, ["origins", "maxAgeSeconds"]);
   const { origins, maxAgeSeconds = 0 } = cors;
   const isList = Array.isArray(origins) && origins.every((origin) => typeof origin === "string");
   if (origins !== "*" && !isList) {

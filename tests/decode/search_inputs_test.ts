@@ -8,6 +8,8 @@ import {
   EspalierError,
   ModelOutputError,
 } from "../../mod.ts";
+import { createHandler } from "../../src/edge/mod.ts";
+import { s3Source, uploadToS3 } from "../../src/storage/s3/mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import type {
   BeamSearchOptions,
@@ -280,6 +282,14 @@ Deno.test("A decoder disposed while its model runs ends the search", async () =>
   );
 });
 
+const SERVED = { index: "https://cdn.example/index.safetensors" };
+const S3 = {
+  bucket: "b",
+  key: "k",
+  endpoint: "https://s3.example",
+  credentials: { accessKeyId: "a", secretAccessKey: "s" },
+};
+
 Deno.test("Options that are misspelt are refused, and the nearest one is named", async () => {
   using index = await buildIndex([[0, 1], [1, 0]], { vocabSize: 2 });
   using decoder = await createDecoder(index, { backend: "wasm" });
@@ -294,6 +304,10 @@ Deno.test("Options that are misspelt are refused, and the nearest one is named",
     [() => buildIndex([[0]], any({ vocabSize: 2, filter: {} })), "filter", "filters"],
     [() => ConstraintIndex.open(index.toBytes(), any({ verfy: true })), "verfy", "verify"],
     [() => createDecoder(index, any({ backed: "wasm" })), "backed", "backend"],
+    [() => s3Source(any({ bucket: "b", keys: "k" })), "keys", "key"],
+    [() => uploadToS3(S3, new Blob([]).stream(), any({ partByte: 1 })), "partByte", "partBytes"],
+    [() => createHandler({ ...SERVED, cors: any({ origin: "*" }) }), "origin", "origins"],
+    [() => createHandler({ ...SERVED, decoder: any({ backends: "wasm" }) }), "backends", "backend"],
   ];
   for (const [call, actual, expected] of calls) {
     await assert.rejects(async () => void await call(), { name: "TypeError", actual, expected });

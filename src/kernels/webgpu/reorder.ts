@@ -1,5 +1,5 @@
 /** Reordering per-beam rows on the GPU, for models that keep caches. */
-import { BackendError, rangeError } from "../../errors.ts";
+import { BackendError, checkOptionNames, rangeError } from "../../errors.ts";
 
 /** Threads of a workgroup. */
 const THREADS = 256;
@@ -23,12 +23,14 @@ export interface RowsToReorder {
  * at step 1. Submits the work and resolves without waiting for it to run. Cost: one read and one write of the
  * target. Parents beyond the source leave rows undefined.
  *
- * @throws {RangeError} if sizes do not fit. @throws {BackendError} if the device refuses the buffers.
+ * @throws {RangeError} if sizes do not fit. @throws {TypeError} for fields that there are not. @throws {BackendError} if the device refuses the buffers.
  */
 export async function reorderRows(
   device: GPUDevice,
-  { parents, source, target, rows, rowBytes }: RowsToReorder,
+  what: RowsToReorder,
 ): Promise<void> {
+  checkOptionNames("reorderRows", what, ["parents", "source", "target", "rows", "rowBytes"]);
+  const { parents, source, target, rows, rowBytes } = what;
   const words = rowBytes / 4;
   const most = device.limits.maxStorageBufferBindingSize;
   const fits = Number.isInteger(words) && words >= 1 && Number.isInteger(rows) && rows >= 1 &&

@@ -1,7 +1,7 @@
 /** Where an S3 object is, and how requests for it are signed. */
 // deno-lint-ignore no-import-prefix -- the import map does not apply to who imports this by URL
 import { AwsClient } from "npm:aws4fetch@1.0.20";
-import { typeError } from "../../errors.ts";
+import { checkOptionNames, typeError } from "../../errors.ts";
 
 /** Who asks. */
 export interface S3Credentials {
@@ -34,6 +34,16 @@ export interface S3Location {
   env?: (name: string) => string | undefined;
 }
 
+const LOCATION_OPTIONS = [
+  "bucket",
+  "key",
+  "region",
+  "endpoint",
+  "style",
+  "credentials",
+  "env",
+] as const satisfies readonly (keyof S3Location)[];
+
 /** Address of an object, and how to sign requests for it. */
 export interface S3Access {
   url: string;
@@ -42,6 +52,7 @@ export interface S3Access {
 
 /** Resolves defaults. @throws {TypeError} for what makes no address or no credentials. */
 export function s3Access(location: S3Location): S3Access {
+  checkOptionNames("s3Source", location, LOCATION_OPTIONS);
   const { env = processEnv } = location;
   const region = location.region ?? env("AWS_REGION") ?? env("AWS_DEFAULT_REGION") ?? "us-east-1";
   if (!/^[a-z0-9-]+$/i.test(region)) {

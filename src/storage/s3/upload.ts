@@ -1,5 +1,5 @@
 /** Writes objects to S3, whole or not at all. */
-import { rangeError, StorageError } from "../../errors.ts";
+import { checkOptionNames, rangeError, StorageError } from "../../errors.ts";
 import { statusError } from "../http.ts";
 import { redactCause, redactUrl } from "../redact.ts";
 import { Backoff, parseRetryAfter } from "../retry.ts";
@@ -29,6 +29,17 @@ export interface S3UploadOptions {
   onProgress?: (bytes: number) => void;
 }
 
+const UPLOAD_OPTIONS = [
+  "contentType",
+  "cacheControl",
+  "partBytes",
+  "retries",
+  "requestTimeoutMs",
+  "signal",
+  "fetch",
+  "onProgress",
+] as const satisfies readonly (keyof S3UploadOptions)[];
+
 const PART_BYTES = 2 ** 24;
 const LEAST_TIMEOUT_MS = 60_000;
 /** Slower links are taken for dead. */
@@ -48,6 +59,7 @@ export async function uploadToS3(
   bytes: ReadableStream<Uint8Array>,
   options: S3UploadOptions = {},
 ): Promise<void> {
+  checkOptionNames("uploadToS3", options, UPLOAD_OPTIONS);
   const { contentType = "application/octet-stream", cacheControl = "no-cache" } = options;
   const { partBytes = PART_BYTES, signal, onProgress } = options;
   if (!(Number.isInteger(partBytes) && partBytes > 0)) {

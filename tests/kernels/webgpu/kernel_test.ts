@@ -94,5 +94,7 @@ await withDevice("the WebGPU kernel", (device) => {
     const sizes = { parents: buffer, source: buffer, target: buffer, rows: 100, rowBytes: 4 };
     await assert.rejects(reorderRows(device, sizes), RangeError);
     await assert.rejects(reorderRows(device, { ...sizes, rows: 1, rowBytes: 6 }), RangeError);
+    const misspelt = { ...sizes, row: 100 };
+    await assert.rejects(reorderRows(device, misspelt), { name: "TypeError", expected: "rows" });
   });
 });
