@@ -82,19 +82,34 @@ function compare(items: usize, entry: u32): i32 {
   return id < wanted ? -1 : <i32>(id > wanted);
 }
 
-/**
- * The first place in the order of ids that does not stand before the wanted id; `isAfter`: that stands behind it. The
- * record `items` has the ITEM_FIELDS of src/index/format/item_shape.ts.
- */
-export function seekItem(items: usize, isAfter: u32): u32 {
-  let low: u32 = 0;
-  let high = load<u32>(items, L.ITEM_COUNT);
+/** The first place of low … high - 1 that does not stand before the wanted id; `isAfter`: that stands behind it; or high. */
+function seek(items: usize, low: u32, high: u32, isAfter: i32): u32 {
   while (low < high) {
     const middle = low + ((high - low) >> 1);
-    if (compare(items, itemAt(items, middle)) < <i32>isAfter) low = middle + 1;
+    if (compare(items, itemAt(items, middle)) < isAfter) low = middle + 1;
     else high = middle;
   }
   return low;
+}
+
+/**
+ * Writes the first place in the order of ids that has the wanted id to `out`; returns how many have it. The record `items`
+ * has the ITEM_FIELDS of src/index/format/item_shape.ts.
+ */
+export function findItem(items: usize, out: usize): u32 {
+  const count = load<u32>(items, L.ITEM_COUNT);
+  const first = seek(items, 0, count, 0);
+  store<u32>(out, first);
+  // There are few, mostly: steps that double find the end sooner than another search of all.
+  let end = first;
+  let low = first;
+  let step: u32 = 1;
+  while (end < count && compare(items, itemAt(items, end)) == 0) {
+    low = end + 1;
+    end += step;
+    step <<= 1;
+  }
+  return seek(items, low, min(end, count), 1) - first;
 }
 
 /** The entry at a place of the order of ids. */

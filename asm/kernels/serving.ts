@@ -16,7 +16,7 @@ export {
   joinRows,
   spreadBits,
 } from "./filter";
-export { isOrdered, itemAt, seekItem } from "./items";
+export { findItem, isOrdered, itemAt } from "./items";
 export { isZero, verifyLevel } from "./verify";
 export { sumBlocks } from "./exponentials";
 export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";

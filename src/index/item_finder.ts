@@ -118,9 +118,10 @@ export class ItemFinder {
 
   #entriesOfKey(key: number, byteLength: number): number[] {
     this.#writeRecord(key, byteLength);
-    const { seekItem, itemAt } = this.#loaded.heap.exports;
-    const first = seekItem(this.#record, 0);
-    const length = Math.max(0, seekItem(this.#record, 1) - first);
+    const { heap, scratch } = this.#loaded;
+    const { findItem, itemAt } = heap.exports;
+    const length = findItem(this.#record, scratch);
+    const [first] = heap.u32(scratch, 1);
     return Array.from({ length }, (_, i) => itemAt(this.#record, first + i));
   }
 

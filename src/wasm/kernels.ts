@@ -38,7 +38,7 @@ export interface WasmExports {
   ): void;
   joinRows(source: number, rowWords: number, states: number, target: number): void;
   forbid(levels: number, filter: number, ordinals: number, count: number): void;
-  seekItem(items: number, isAfter: number): number;
+  findItem(items: number, out: number): number;
   itemAt(items: number, place: number): number;
   isOrdered(items: number, room: number): number;
   verifyLevel(level: number): number;
