@@ -10,7 +10,7 @@ import {
 } from "@huggingface/transformers";
 import assert from "node:assert/strict";
 import { buildIndex } from "../../../src/build/mod.ts";
-import { ConstraintLogitsProcessor } from "../../../src/models/transformers/mod.ts";
+import { ConstraintLogitsProcessor, foundInRows } from "../../../src/models/transformers/mod.ts";
 import { runs } from "../../support/long.ts";
 import { Random } from "../../support/models.ts";
 import { OracleSet } from "../../support/oracle.ts";
@@ -211,12 +211,12 @@ Deno.test("Other processors cannot lead out of the set, nor keep ended rows from
   }
 });
 
-Deno.test("What a prompt has begun goes on, and what it has spoilt ends", async () => {
+Deno.test("What a prompt has begun goes on, and what it has spoilt is an error", async () => {
   const set = new OracleSet([[1, 2, 3, 4], [1, 2, 5], [6, 7, 8]], VOCAB);
   using index = await buildIndex(set.sequences, { vocabSize: VOCAB });
-  const prompts = [[30, 31, 1, 2], [30, 31, 32, 6], [30, 31, 32, 9], [33, 34, 35, 36]];
+  const prompts = [[30, 31, 1, 2], [30, 31, 32, 6], [33, 34, 35, 36]];
   const { promptLength: _, ...inputs } = batch(prompts);
-  const starts = [2, 3, 3, 4];
+  const starts = [2, 3, 4];
   const processor = new ConstraintLogitsProcessor(index, { promptLength: starts, endToken: END });
   const output = await generate({
     ...inputs,
@@ -227,8 +227,20 @@ Deno.test("What a prompt has begun goes on, and what it has spoilt ends", async 
   assert.deepEqual(sequences[0].slice(0, 2), [1, 2]);
   assert.ok(set.has(sequences[0]));
   assert.deepEqual(sequences[1], [6, 7, 8]);
-  assert.deepEqual(sequences[2], [9]);
-  assert.ok(set.has(sequences[3]));
+  assert.ok(set.has(sequences[2]));
+  const found = foundInRows(index, output, { promptLength: starts, endToken: END });
+  assert.deepEqual(
+    found.map(({ sequence, ordinal }) => [sequence, ordinal]),
+    sequences.map((sequence) => [sequence, set.ordinalOf(sequence)]),
+  );
+
+  const { promptLength: __, ...spoilt } = batch([prompts[0], [30, 31, 32, 9]]);
+  const options = { promptLength: [2, 3], endToken: END };
+  const wrong = new ConstraintLogitsProcessor(index, options);
+  await assert.rejects(
+    generate({ ...spoilt, max_new_tokens: 5, logits_processor: [wrong] }, 0),
+    { code: "prefix-outside-set", row: 1 },
+  );
 });
 
 Deno.test("Generation that nothing may continue rejects", async () => {
