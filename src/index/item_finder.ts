@@ -10,6 +10,8 @@ import { bitVectorView, sectionView } from "./section_views.ts";
 /** Bytes of a key that fit the scratch behind the record. */
 const SHORT = 1024;
 const RECORD_BYTES = ITEM_FIELDS.length * 4;
+/** Word of the scratch that has the address of the key; its length is in the next. */
+const KEY = RESULT_BYTES / 4 + ITEM_FIELDS.indexOf("ITEM_KEY");
 
 const known = new WeakMap<LoadedIndex, ItemFinder>();
 const encoder = new TextEncoder();
@@ -95,34 +97,43 @@ export class ItemFinder {
     if (typeof id === "bigint") {
       if (id < this.#min || id > this.#max) return [];
       const key = id - this.#min;
-      heap.u32(this.#key, 2).set([Number(key & 0xffffffffn), Number(key >> 32n)]);
+      const words = heap.u32(this.#key, 2);
+      words[0] = Number(key & 0xffffffffn);
+      words[1] = Number(key >> 32n);
       return this.#entriesOfKey(this.#key, 8);
     }
     // A lone surrogate would be written as another character.
     if (!id.isWellFormed()) return [];
+    // No character takes more than 3 bytes of UTF-8 a unit.
+    if (3 * id.length <= SHORT) {
+      const { written } = encoder.encodeInto(id, heap.u8(this.#key, SHORT));
+      return this.#entriesOfKey(this.#key, written);
+    }
     const bytes = encoder.encode(id);
-    const isShort = bytes.length <= SHORT;
-    const key = isShort ? this.#key : heap.allocate(bytes.length);
+    const key = heap.allocate(bytes.length);
     heap.u8(key, bytes.length).set(bytes);
     const entries = this.#entriesOfKey(key, bytes.length);
-    if (!isShort) heap.free(key);
+    heap.free(key);
     return entries;
   }
 
-  #writeRecord(key: number, byteLength: number): void {
-    const record = this.#loaded.heap.u32(this.#record, ITEM_FIELDS.length);
-    record.set(this.#fields);
-    record[ITEM_FIELDS.indexOf("ITEM_KEY")] = key;
-    record[ITEM_FIELDS.indexOf("ITEM_KEY_LENGTH")] = byteLength;
+  /** Writes the record of a search; the words in front of it take what the search answers. */
+  #writeRecord(key: number, byteLength: number): Uint32Array {
+    const { heap, scratch } = this.#loaded;
+    const words = heap.u32(scratch, RESULT_BYTES / 4 + ITEM_FIELDS.length);
+    words.set(this.#fields, RESULT_BYTES / 4);
+    words[KEY] = key;
+    words[KEY + 1] = byteLength;
+    return words;
   }
 
   #entriesOfKey(key: number, byteLength: number): number[] {
-    this.#writeRecord(key, byteLength);
-    const { heap, scratch } = this.#loaded;
-    const { findItem, itemAt } = heap.exports;
-    const length = findItem(this.#record, scratch);
-    const [first] = heap.u32(scratch, 1);
-    return Array.from({ length }, (_, i) => itemAt(this.#record, first + i));
+    const words = this.#writeRecord(key, byteLength);
+    const { heap: { exports }, scratch } = this.#loaded;
+    const count = exports.findItem(this.#record, scratch);
+    const entries: number[] = [];
+    for (let i = 0; i < count; i++) entries.push(exports.itemAt(this.#record, words[0] + i));
+    return entries;
   }
 
   /** Where the entries with an id stand, ascending. @throws {TypeError} as {@linkcode entriesOf} does. */
