@@ -30,7 +30,7 @@ export interface Limits {
   maskTokens: number;
   /** Bytes of compiled filters that are kept for later requests. Default 16 MiB. */
   filterBytes: number;
-  /** Bytes of compiled filters that one decode request may need at once. Default 16 MiB. Beyond: 422. */
+  /** Bytes of compiled filters that one request may need at once. Default 16 MiB. Beyond: 422. */
   requestFilterBytes: number;
   /**
    * Bodies that come at the same time. Default 32. Beyond: 503 with `Retry-After`. Slow clients take up to

@@ -1,5 +1,4 @@
 /** What the rows of a request may come to: filters and exclusions, of the request and their own. */
-import { MAX_EXCLUDED } from "../decode/batch_filters.ts";
 import { loadedIndexOf } from "../index/constraint_index.ts";
 import { type FilterExpression, termsOf } from "../index/filter_expression.ts";
 import { filterBitsOf, type ItemFilter } from "../index/item_filter.ts";
@@ -71,7 +70,7 @@ export function rowsOf(
     const [exclude, excludeItems] = [listed<number>("exclude"), listed<string>("excludeItems")];
     for (const lists of [exclude, excludeItems]) {
       const count = lists.reduce((sum, { list }) => sum + list.length, 0);
-      if (count <= Math.max(exclusions, 0) && count <= MAX_EXCLUDED) continue;
+      if (count <= exclusions) continue;
       throw new Refusal(
         422,
         "too-many-exclusions",
@@ -113,14 +112,17 @@ export function checkDigest(asked: string | undefined, { index }: Lease): void {
 export class RequestRules implements Disposable {
   readonly #lease: Lease;
   readonly #checkTime: () => void;
-  /** Compiled allow lists. */
-  readonly #lists = new Map<readonly string[], ItemFilter>();
+  /** Bytes that the filters of a request may take together. */
+  readonly #most: number;
+  /** Compiled allow lists, by the filter that they are combined with. */
+  readonly #lists = new Map<readonly string[], Map<string | undefined, ItemFilter>>();
   readonly #made: ItemFilter[] = [];
-  readonly #distinct = new Set<ItemFilter>();
+  readonly #counted = new Set<ItemFilter>();
   #bytes = 0;
 
-  constructor(lease: Lease, checkTime: () => void) {
+  constructor(lease: Lease, { requestFilterBytes }: Limits, checkTime: () => void) {
     this.#lease = lease;
+    this.#most = requestFilterBytes;
     this.#checkTime = checkTime;
   }
 
@@ -141,27 +143,12 @@ export class RequestRules implements Disposable {
     };
   }
 
-  /**
-   * As {@linkcode of}, for rows that are searched together.
-   *
-   * @param most bytes that their filters may take together. @throws {Refusal} 422 if they take more.
-   */
-  ofAll(rows: readonly RuledRow[], most: number) {
-    const loaded = loadedIndexOf(this.#lease.index);
+  /** As {@linkcode of}, for rows that are searched together: their filters are all there at once. */
+  ofAll(rows: readonly RuledRow[]) {
     const rules = rows.map((row) => {
       const rule = this.of(row);
-      const { filter } = rule;
-      if (filter && !this.#distinct.has(filter)) {
-        this.#bytes += filterBitsOf(filter, loaded).heldBytes;
-        this.#distinct.add(filter);
-      }
-      if (this.#bytes <= most) return rule;
-      throw new Refusal(
-        422,
-        "filters-too-large",
-        "The filters of the request take too much memory together; ask for fewer at a time",
-        { field: row.field, expected: most, actual: this.#bytes },
-      );
+      if (rule.filter) this.#count(rule.filter, row.field);
+      return rule;
     });
     return {
       filter: rules.map(({ filter }) => filter),
@@ -170,19 +157,38 @@ export class RequestRules implements Disposable {
     };
   }
 
+  /** @throws {Refusal} 422 if filters take too much. */
+  #count(filter: ItemFilter, field: string): void {
+    if (this.#counted.has(filter)) return;
+    this.#counted.add(filter);
+    this.#bytes += filterBitsOf(filter, loadedIndexOf(this.#lease.index)).heldBytes;
+    if (this.#bytes <= this.#most) return;
+    throw new Refusal(
+      422,
+      "filters-too-large",
+      "The filters of the request take too much memory together; ask for fewer at a time",
+      { field, expected: this.#most, actual: this.#bytes },
+    );
+  }
+
   #filterOf({ filter, field, onlyItems }: RuledRow): ItemFilter | undefined {
-    const named = filter === undefined ? undefined : this.#lease.filters.get(filter, field);
+    const { index, filters } = this.#lease;
+    const named = filter === undefined ? undefined : filters.get(filter, field);
     if (!onlyItems) return named;
-    let listed = this.#lists.get(onlyItems.list);
-    if (!listed) {
-      listed = this.#lease.index.filter({ items: this.#idsOf(onlyItems) });
-      this.#made.push(listed);
-      this.#lists.set(onlyItems.list, listed);
-    }
-    if (!named) return listed;
-    const both = named.and(listed);
-    this.#made.push(both);
-    return both;
+    const { list } = onlyItems;
+    const combined = this.#lists.get(list) ?? new Map<string | undefined, ItemFilter>();
+    this.#lists.set(list, combined);
+    const make = (key: string | undefined, compile: () => ItemFilter): ItemFilter => {
+      let made = combined.get(key);
+      if (made) return made;
+      made = compile();
+      this.#made.push(made);
+      combined.set(key, made);
+      this.#count(made, onlyItems.field);
+      return made;
+    };
+    const listed = make(undefined, () => index.filter({ items: this.#idsOf(onlyItems) }));
+    return named ? make(JSON.stringify(filter), () => named.and(listed)) : listed;
   }
 
   #ordinalsOf({ list, field }: Listed<number>): readonly number[] {

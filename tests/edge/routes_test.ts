@@ -7,6 +7,8 @@ import { Refusal } from "../../src/edge/error_response.ts";
 import { createHandler, DEFAULT_LIMITS } from "../../src/edge/mod.ts";
 import { requestSchemas } from "../../src/edge/schemas.ts";
 import { check } from "../../src/edge/validate.ts";
+import { loadedIndexOf } from "../../src/index/constraint_index.ts";
+import { filterBitsOf } from "../../src/index/item_filter.ts";
 import {
   BASE,
   catalogue,
@@ -663,4 +665,22 @@ Deno.test("an item that several sequences lead to is answered once, or as often 
   const summed = await ask("sum");
   assert.deepEqual(summed.flatMap(({ items }) => items).sort(), distinct.sort());
   assert.ok(summed[0].score >= best[0].score);
+});
+
+Deno.test("allow lists of many rows are compiled once, and take no more memory than is allowed", async () => {
+  using index = await ConstraintIndex.open(bytes);
+  const ids = Array.from({ length: 20 }, (_, i) => String(index.itemsAt(i)[0]));
+  using one = index.filter({ items: ids.map(BigInt) });
+  const { heldBytes } = filterBitsOf(one, loadedIndexOf(index));
+  // Three of the request's own: its list, the list with a filter, and that of one row.
+  const limits = { requestFilterBytes: 3 * heldBytes, prefixes: 256 };
+  await using handler = serve({ index: bytes, limits });
+  const rows = Array.from({ length: 200 }, () => ({ tokens: [] as number[] }));
+  const ask = (prefixes: object[]) =>
+    handler(post("/v1/mask", { prefixes, onlyItems: ids, filter: "fresh" }));
+  await success(await ask(rows));
+  const own = (count: number) => ids.slice(0, count).map((id) => ({ tokens: [], onlyItems: [id] }));
+  await success(await ask(own(1)));
+  const { field } = await problem(await ask(own(3)), 422, "filters-too-large");
+  assert.match(field, /^\/prefixes\/[12]\/onlyItems$/);
 });

@@ -435,3 +435,33 @@ function headerOf(bytes: Uint8Array): Record<string, string> {
   const length = new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
   return JSON.parse(new TextDecoder().decode(bytes.subarray(8, 8 + length))).__metadata__;
 }
+
+Deno.test("A search that excludes items waits until they are there", async () => {
+  const { index: built } = await largeAttached("integer");
+  const bytes = built.toBytes();
+  const gone = built.itemsAt(0) as bigint[];
+  built[Symbol.dispose]();
+  const rest = Promise.withResolvers<void>();
+  const source = new ReadableStream({
+    start: (to) => to.enqueue(bytes.slice(0, -1)),
+    async pull(to) {
+      await rest.promise;
+      to.enqueue(bytes.slice(-1));
+      to.close();
+    },
+  });
+  using index = await ConstraintIndex.open(source, { progressive: true });
+  using decoder = await createDecoder(index, { backend: "wasm" });
+  let isDone = false;
+  const search = decoder.beamSearch(({ out }) => out.fill(0), {
+    beamSize: 3,
+    excludeItems: [gone],
+  }).finally(() => isDone = true);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.ok(!isDone);
+  assert.throws(() => index.ordinalsOfItem(gone[0]), { code: "not-loaded" });
+  rest.resolve();
+  const { ordinals } = await search;
+  assert.equal(ordinals.length, 3);
+  assert.ok(!ordinals.includes(0));
+});

@@ -56,7 +56,7 @@ async function decode(
   trace.note("prompts", rows.length);
   trace.note("beams", beams);
   const prompts = rows.map(({ tokens }) => tokens);
-  using rules = new RequestRules(lease, checkTime);
+  using rules = new RequestRules(lease, limits, checkTime);
   let served: ServedModel | undefined;
   try {
     context.during = "making the model";
@@ -68,7 +68,7 @@ async function decode(
         ...options,
         batchSize: rows.length,
         beamSize: beams,
-        ...rules.ofAll(rows, limits.requestFilterBytes),
+        ...rules.ofAll(rows),
         signal,
       }));
     const results = await trace.phase("answer", () => resultsOf(index, found, body.duplicates));

@@ -16,7 +16,7 @@ export const maskRoute: Route = {
       trace.phase("mask", () => {
         const { index, filters } = lease;
         checkDigest(body.index, lease);
-        using rules = new RequestRules(lease, checkTime);
+        using rules = new RequestRules(lease, limits, checkTime);
         let left = limits.maskTokens;
         const rows = rowsOf("prefixes", body.prefixes, body, limits);
         const results = rows.map((row) => {
