@@ -1,8 +1,8 @@
 /**
- * How many bytes per item a set takes at the least: the measure that an index is held against.
+ * How many bytes per item a random set takes: the measure that an index is held against.
  *
- * A set of n out of U possible sequences is one of C(U, n) sets, so no encoding of an arbitrary one takes
- * fewer than log2 C(U, n) bits. U may be 2^20480, so it is never computed; its logarithm is.
+ * A set of n out of U possible sequences is one of C(U, n) sets. No encoding takes fewer than log2 C(U, n) bits
+ * for all of them; a regular set may take fewer. U may be 2^20480, so it is never computed; its logarithm is.
  */
 
 /** Below so many factors the product is summed term by term; from there on Stirling is exact enough. */

@@ -57,7 +57,9 @@ async function run(flags: IndexFlags, io: Io): Promise<number> {
   if (filterNames.length > 0) {
     checked.push(`${counted(filterNames.length, "named filter")}: counts, ordinals`);
   }
-  if (items) checked.push(`${counted(items.count, "item id")}: where each stands, range or UTF-8`);
+  if (items) {
+    checked.push(`${counted(items.count, "item id")}: where each stands, range or UTF-8, order`);
+  }
   if (isJson) {
     const result = { ok: true, file, digest, sequences: size, byteLength, checked };
     io.out(`${JSON.stringify(result)}\n`);
