@@ -147,6 +147,13 @@ export function typeError(message: string, facts: ErrorFacts = {}): TypeError & 
  * @throws {TypeError} naming the first that is not known, and the known one that is nearest to it.
  */
 export function checkOptionNames(call: string, options: object, known: readonly string[]): void {
+  if (typeof options !== "object" || options === null) {
+    const actual = options === null ? "null" : typeof options;
+    throw typeError(`Cannot call ${call}: expected options as an object, got ${actual}`, {
+      expected: "object",
+      actual,
+    });
+  }
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const nearest = known.reduce((a, b) => distance(name, b) < distance(name, a) ? b : a);

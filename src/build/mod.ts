@@ -137,6 +137,9 @@ export async function buildIndex(
   }
   const filters = filterEntries(options.filters);
   checkItems(items);
+  if (itemLookup !== undefined && typeof itemLookup !== "boolean") {
+    throw typeError("Cannot build: expected itemLookup as true or false", { actual: itemLookup });
+  }
   if (itemLookup && !items) throw typeError("Cannot build: itemLookup needs items, found none");
   signal?.throwIfAborted();
   const progress = new Progress(options);

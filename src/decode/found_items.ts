@@ -1,5 +1,5 @@
 /** From sequences to items: what a result means to whoever stocks the shelves. */
-import { checkOptionNames, typeError } from "../errors.ts";
+import { checkOptionNames, rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { NONE } from "../index/format/layout.ts";
 import { idsOf } from "../index/item_lookup.ts";
@@ -17,9 +17,9 @@ export interface FoundItem {
 }
 
 /**
- * What becomes of an item that a batch row has found through several of its sequences: it takes one place, with the best
- * score of them (`"best"`) or the logarithm of the sum of their probabilities (`"sum"`), or keeps a place for each
- * (`"keep"`).
+ * What becomes of an item that a batch row has found through several of its sequences: it takes one place, that of
+ * the sequence that ranks first, with its score (`"best"`), or that of the logarithm of the sum of their probabilities
+ * (`"sum"`), or keeps a place for each (`"keep"`).
  */
 export type Duplicates = "best" | "sum" | "keep";
 
@@ -41,7 +41,8 @@ const ITEMS_OPTIONS = ["most", "duplicates"] as const satisfies readonly (keyof 
  * @param index the index that was searched.
  * @param options how many, and what becomes of items that were found several times; or just how many.
  * @throws {EspalierError} with code `"no-items"` if the index has none.
- * @throws {TypeError} if fields of the result are missing, or for options that there are not.
+ * @throws {TypeError} if fields of the result are missing, or for options that there are not. @throws {RangeError} for a
+ * number of items below 0.
  *
  * @example
  * ```ts
@@ -62,10 +63,12 @@ export function itemsOf(
   result: BeamSearchResult,
   options: number | ItemsOptions = {},
 ): FoundItem[][] {
-  const { most = Infinity, duplicates } = typeof options === "number"
-    ? { most: options, duplicates: undefined }
-    : options;
-  if (typeof options !== "number") checkOptionNames("itemsOf", options, ITEMS_OPTIONS);
+  const given: ItemsOptions = typeof options === "number" ? { most: options } : options;
+  checkOptionNames("itemsOf", given, ITEMS_OPTIONS);
+  const { most = Infinity, duplicates } = given;
+  if (!(most >= 0)) {
+    throw rangeError(`Cannot list ${most} items: expected a number from 0 on`, { actual: most });
+  }
   // Only of the best scores the first are known before the last are seen.
   const left = duplicates === "sum" ? Infinity : most;
   return sequencesOf(result).map((found) =>
@@ -128,9 +131,10 @@ export function foundItems(
   return summed.sort((a, b) => b.score - a.score);
 }
 
-/** Logarithm of a sum of probabilities; the first is the largest. */
-function logSumExp([largest, ...others]: readonly number[]): number {
-  const sum = others.reduce((sum, score) => sum + Math.exp(score - largest), 1);
+/** Logarithm of a sum of probabilities. */
+function logSumExp(scores: readonly number[]): number {
+  const largest = scores.reduce((a, b) => Math.max(a, b));
+  const sum = scores.reduce((sum, score) => sum + Math.exp(score - largest), 0);
   return Number.isFinite(largest) ? largest + Math.log(sum) : largest;
 }
 

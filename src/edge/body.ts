@@ -30,14 +30,40 @@ export async function readBody(
   return await readBytes(request, limit, signal);
 }
 
+/** No schema goes deeper. */
+const MAX_DEPTH = 32;
+
 /** @throws {Refusal} 400. */
 export function parseJson(bytes: Uint8Array): unknown {
+  if (depthOf(bytes) > MAX_DEPTH) {
+    const message = `The body is nested more than ${MAX_DEPTH} deep`;
+    throw new Refusal(400, "invalid-request", message, { field: "", expected: MAX_DEPTH });
+  }
   try {
     return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch {
     throw new Refusal(400, "not-json", "The body is not JSON in UTF-8", { field: "" });
   }
 }
+
+/** How deep JSON is nested, as soon as that is too much: a parser would first make all of it. */
+function depthOf(bytes: Uint8Array): number {
+  let depth = 0;
+  let most = 0;
+  let isText = false;
+  for (let i = 0; i < bytes.length && most <= MAX_DEPTH; i++) {
+    const byte = bytes[i];
+    if (isText) {
+      if (byte === BACKSLASH) i++;
+      else isText = byte !== QUOTE;
+    } else if (byte === QUOTE) isText = true;
+    else if (byte === BRACKET || byte === BRACE) most = Math.max(most, ++depth);
+    else if (byte === BRACKET + 2 || byte === BRACE + 2) depth--;
+  }
+  return most;
+}
+
+const [QUOTE, BACKSLASH, BRACKET, BRACE] = Array.from('"\\[{', (c) => c.charCodeAt(0));
 
 /** Into one buffer: a body that comes byte by byte must not take more memory than another. */
 async function readBytes(

@@ -30,7 +30,10 @@ export interface Limits {
   maskTokens: number;
   /** Bytes of compiled filters that are kept for later requests. Default 16 MiB. */
   filterBytes: number;
-  /** Bytes of compiled filters that one request may need at once. Default 16 MiB. Beyond: 422. */
+  /**
+   * Bytes of compiled filters that one request may need at once. Default 16 MiB. Beyond: 422. Rows that exclude something
+   * take a copy of their filter each beside that, while they are searched.
+   */
   requestFilterBytes: number;
   /**
    * Bodies that come at the same time. Default 32. Beyond: 503 with `Retry-After`. Slow clients take up to
@@ -226,7 +229,7 @@ const SERVED_OPEN_OPTIONS = [
 /** @throws {TypeError} or {RangeError} if an option makes no sense. */
 export function settingsOf(options: HandlerOptions): Settings {
   const { index, onError, limits: own = {}, bearerTokens, search, open, decoder } = options ?? {};
-  checkOptionNames("createHandler", options ?? {}, HANDLER_OPTIONS);
+  checkOptionNames("createHandler", options, HANDLER_OPTIONS);
   if (search) checkOptionNames("createHandler with search", search, SERVED_SEARCH_OPTIONS);
   if (decoder) checkOptionNames("createHandler with decoder", decoder, DECODER_OPTIONS);
   if (open) checkOptionNames("createHandler with open", open, SERVED_OPEN_OPTIONS);

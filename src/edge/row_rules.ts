@@ -108,6 +108,9 @@ export function checkDigest(asked: string | undefined, { index }: Lease): void {
   );
 }
 
+/** No index has it: it takes more than 64 bits. */
+const NO_ITEM = 2n ** 65n;
+
 /** Compiles the rules of rows on one index. Disposing of it gives back what the request alone needed. */
 export class RequestRules implements Disposable {
   readonly #lease: Lease;
@@ -202,7 +205,7 @@ export class RequestRules implements Disposable {
     });
   }
 
-  /** Ids as the index has them. Integers of more digits than it has are of no item. */
+  /** Ids as the index has them. Integers of more digits than 64 bits hold are of no item. */
   #idsOf({ list, field }: Listed<string>): (bigint | string)[] {
     const { items } = loadedIndexOf(this.#lease.index).shape;
     if (!items?.lookup) {
@@ -214,7 +217,7 @@ export class RequestRules implements Disposable {
     }
     if (items.type === "string") return list as string[];
     return list.map((id, i) => {
-      if (/^-?\d{1,20}$/.test(id)) return BigInt(id);
+      if (/^-?\d+$/.test(id)) return id.length > 21 ? NO_ITEM : BigInt(id);
       throw new Refusal(422, "wrong-item-id", "The ids of the index are integers of 64 bits", {
         field: `${field}/${i}`,
         expected: "an integer, as a string",

@@ -40,33 +40,36 @@ export function object(fields: Readonly<Record<string, Schema>>, description?: s
 /**
  * Makes sure that a body fits a schema.
  *
+ * @param parent field that the value is a part of, with the key that it has there: they are put together where there is
+ * something to say, not for each of a million tokens.
  * @throws {Refusal} 400, naming the first field that does not.
  */
-export function check(schema: Schema, value: unknown, field = ""): void {
+export function check(schema: Schema, value: unknown, parent = "", key?: string | number): void {
   const { type, anyOf } = schema;
-  if (anyOf) {
-    return check(meant(anyOf, value) ?? misfit(field, kindsOf(anyOf), value), value, field);
-  }
+  const field = () => key === undefined ? parent : `${parent}/${key}`;
+  const wrong = (expected: string, found?: string) => misfit(field(), expected, value, found);
+  if (anyOf) return check(meant(anyOf, value) ?? wrong(kindsOf(anyOf)), value, parent, key);
   if (schema.enum && !schema.enum.includes(value)) {
-    misfit(field, schema.enum.map((one) => JSON.stringify(one)).join(", "), value);
+    wrong(schema.enum.map((one) => JSON.stringify(one)).join(", "));
   }
-  if (type && !isOf(type, value)) misfit(field, KINDS[type], value);
+  if (type && !isOf(type, value)) wrong(KINDS[type]);
   if (typeof value === "number") {
     const { minimum = -Infinity, maximum = Infinity } = schema;
-    if (value < minimum) misfit(field, `at least ${minimum}`, value);
-    if (value > maximum) misfit(field, `at most ${maximum}`, value);
+    if (value < minimum) wrong(`at least ${minimum}`);
+    if (value > maximum) wrong(`at most ${maximum}`);
   } else if (typeof value === "string") {
     if (schema.pattern && !new RegExp(schema.pattern).test(value)) {
-      misfit(field, `a string that fits ${schema.pattern}`, value);
+      wrong(`a string that fits ${schema.pattern}`);
     }
   } else if (Array.isArray(value)) {
     const { items, minItems = 0, maxItems = Infinity } = schema;
     const found = `${value.length} of them`;
-    if (value.length < minItems) misfit(field, `at least ${minItems} elements`, value, found);
-    if (value.length > maxItems) misfit(field, `at most ${maxItems} elements`, value, found);
-    if (items) value.forEach((item, i) => check(items, item, `${field}/${i}`));
+    if (value.length < minItems) wrong(`at least ${minItems} elements`, found);
+    if (value.length > maxItems) wrong(`at most ${maxItems} elements`, found);
+    const own = field();
+    for (let i = 0; items && i < value.length; i++) check(items, value[i], own, i);
   } else if (schema.properties) {
-    checkFields(schema.properties, schema.required ?? [], value as object, field);
+    checkFields(schema.properties, schema.required ?? [], value as object, field());
   }
 }
 
@@ -76,10 +79,12 @@ function checkFields(
   value: object,
   field: string,
 ): void {
-  for (const [key, own] of Object.entries(value)) {
-    const at = `${field}/${key.replaceAll("~", "~0").replaceAll("/", "~1")}`;
-    if (!Object.hasOwn(properties, key)) misfit(at, UNKNOWN, own);
-    check(properties[key], own, at);
+  for (const key in value) {
+    const isKnown = Object.hasOwn(properties, key);
+    const name = isKnown ? key : key.replaceAll("~", "~0").replaceAll("/", "~1");
+    const own: unknown = Reflect.get(value, key);
+    if (!isKnown) misfit(`${field}/${name}`, UNKNOWN, own);
+    check(properties[key], own, field, name);
   }
   for (const key of required) {
     if (!Object.hasOwn(value, key)) misfit(`${field}/${key}`, "", undefined);
@@ -127,8 +132,9 @@ function misfit(field: string, expected: string, actual: unknown, found = kindOf
   let what = `expected ${expected}, got ${typeof actual === "number" ? actual : found}`;
   if (isMissing) what = "it is missing";
   else if (expected === UNKNOWN) what = "there is no such field";
-  throw new Refusal(400, "invalid-request", `${field || "The body"}: ${what}`, {
-    field,
+  const shown = field.length > 200 ? `${field.slice(0, 200)}…` : field;
+  throw new Refusal(400, "invalid-request", `${shown || "The body"}: ${what}`, {
+    field: shown,
     expected: isMissing ? undefined : expected,
     actual,
   });

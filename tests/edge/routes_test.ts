@@ -254,9 +254,12 @@ Deno.test("what does not fit the schema is named", async () => {
     [{ prompts, filter: nested(5) }, "/filter/not/not/not/not"],
     ['{"prompts":[[1]],"__proto__":{"beams":2}}', "/__proto__"],
     [
-      `{"prompts":[[1]],"filter":${'{"not":'.repeat(50_000)}"a"${"}".repeat(50_000)}}`,
+      `{"prompts":[[1]],"filter":${'{"not":'.repeat(20)}"[\\"{"${"}".repeat(20)}}`,
       "/filter/not/not/not/not",
     ],
+    [`{"prompts":[[1]],"filter":${'{"not":'.repeat(50_000)}"a"${"}".repeat(50_000)}}`, "", 32],
+    [`{"prompts":${"[".repeat(40)}${"]".repeat(40)}}`, "", 32],
+    [`{"prompts":[[1]],"${"k".repeat(100_000)}":1}`, `/${"k".repeat(199)}…`],
   ];
   for (const [body, field, expected] of cases) {
     const said = await problem(await handler(post("/v1/decode", body)), 400, "invalid-request");

@@ -17,7 +17,7 @@ export function itemIds(
   if (!index.items) throw new UsageError(`Expected an index with item ids for ${flag}, found none`);
   const ids = texts.map((text) => {
     if (index.items!.type === "string") return text;
-    if (/^-?\d{1,20}$/.test(text)) return BigInt(text);
+    if (/^-?\d{1,1000}$/.test(text)) return BigInt(text);
     throw new UsageError(
       `Expected ${flag} as an integer, as the ids of the index are, found "${text}"`,
     );

@@ -214,12 +214,14 @@ async function list(
   index: ConstraintIndex,
   allowed: Allowed | undefined,
   { ranges }: Found,
-  { items: ids, limit, isJson }: Options,
+  { items: ids, filters, limit, isJson }: Options,
   decode: Tokenizer["decode"] | undefined,
   io: Io,
 ): Promise<void> {
   const total = count(ranges, allowed);
-  if (!isJson && total === 0 && ids.length > 0) io.out("no sequence has such an item\n");
+  if (!isJson && total === 0 && ids.length > 0) {
+    io.out(`no sequence ${filters.length > 0 ? "that is allowed " : ""}has such an item\n`);
+  }
   const width = Math.max("ordinal".length, String(ranges.at(-1)?.end ?? "").length);
   const listing = new Listing(io);
   if (!isJson && total > 0) {

@@ -67,7 +67,8 @@ const OPTIONS = [
  * is allowed, that is an error, since any token would leave the set. The forced end is exempt from them.
  *
  * Cost per call and row: one fill, and the allowed tokens; an `endToken` amid those of the index is looked for in all of
- * it, once. Making a processor costs nothing. It reads the index without waiting: `await index.ready` before, if it was
+ * it, once. Making a processor costs nothing. Exclusions are compiled
+ * at the first call, and given back when the processor is disposed of or collected. It reads the index without waiting: `await index.ready` before, if it was
  * opened with `progressive`.
  *
  * @example
@@ -98,6 +99,7 @@ export class ConstraintLogitsProcessor {
     const { promptLength, ...rules } = options;
     checkPromptLength(promptLength);
     const ends = [rules.endToken].flat();
+    const held: Held = {};
     let isFirst = true;
     const process = <L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L => {
       const rows = inputIds.length;
@@ -110,7 +112,7 @@ export class ConstraintLogitsProcessor {
       const prefixes = withoutPrompts(inputIds, promptLength);
       if (isFirst) prefixes.forEach((prefix, row) => checkPrefix(index, prefix, row));
       const data = logits.data as Float32Array; // which maskLogits checks
-      const kept = maskLogits(index, data, prefixes, rules);
+      const kept = maskLogits(index, data, prefixes, onceCompiled(index, rules, rows, held));
       isFirst = false;
       kept.forEach((tokens, row) => {
         const first = row * logits.dims[1];
@@ -119,13 +121,43 @@ export class ConstraintLogitsProcessor {
       });
       return logits;
     };
+    collected.register(process, held);
+    const dispose = () => {
+      held.filters?.[Symbol.dispose]();
+      held.filters = undefined;
+    };
     // transformers.js calls its processors as functions; `_call` is what their classes define.
-    return Object.setPrototypeOf(Object.assign(process, { _call: process }), new.target.prototype);
+    const members = { _call: process, [Symbol.dispose]: dispose };
+    return Object.setPrototypeOf(Object.assign(process, members), new.target.prototype);
   }
 }
 
+/** What a processor has compiled. */
+interface Held {
+  filters?: ReturnType<typeof rowFilters>;
+}
+
+/** Nobody disposes of processors that were made for a call. */
+const collected = new FinalizationRegistry<Held>(({ filters }) => filters?.[Symbol.dispose]());
+
+/** Rules with exclusions, compiled at the first call, as filters. */
+function onceCompiled(
+  index: ConstraintIndex,
+  rules: MaskOptions,
+  rows: number,
+  held: Held,
+): MaskOptions {
+  if (!rules.exclude && !rules.excludeItems) return rules;
+  if (held.filters?.length !== rows) {
+    const filters = rowFilters(index, rules, rows);
+    held.filters?.[Symbol.dispose]();
+    held.filters = filters;
+  }
+  return { endToken: rules.endToken, filter: held.filters };
+}
+
 /** A processor is a function, as those of transformers.js are. */
-export interface ConstraintLogitsProcessor {
+export interface ConstraintLogitsProcessor extends Disposable {
   /**
    * Masks logits [rows, W] in place and returns them. `inputIds` has a row of ids each, bigints or numbers: the prompt, and
    * what has been generated.
@@ -206,7 +238,13 @@ function rowsOf(
   if (!("dims" in generated)) return generated;
   const { data, dims: [rows, length] } = generated;
   const ids = data as BigInt64Array;
-  return Array.from({ length: rows }, (_, row) => ids.subarray(row * length, (row + 1) * length));
+  if (generated.dims.length !== 2 || ids?.length !== rows * length) {
+    throw rangeError(
+      `Cannot read rows of a tensor of dims [${generated.dims}]: expected [rows, length], and as many ids`,
+      { expected: rows * length, actual: ids?.length },
+    );
+  }
+  return Array.from({ length: rows }, (_, row) => ids.slice(row * length, (row + 1) * length));
 }
 
 function checkPromptLength(promptLength: number | readonly number[]): void {

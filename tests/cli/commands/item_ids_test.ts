@@ -35,7 +35,10 @@ Deno.test("query lists the sequences of items", async () => {
     { ordinal: 2, sequence: [9, 2, 6], items: [1004] },
   ]);
   // An item of a shared sequence that the filter forbids is not there, though another of it is.
-  assert.equal(await ask("--item", "1003", "--filter", "stock"), "no sequence has such an item\n");
+  assert.equal(
+    await ask("--item", "1003", "--filter", "stock"),
+    "no sequence that is allowed has such an item\n",
+  );
   assert.match(await ask("--item", "1001", "--filter", "stock"), /\n {6}0 {2}3 1 4 {2}1001\n$/);
   assert.equal(await ask("--item=-5"), "no sequence has such an item\n");
   assert.equal(await ask("--item", "5", "--json"), "");

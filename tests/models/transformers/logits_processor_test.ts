@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { ConstraintIndex } from "../../../mod.ts";
 import { buildIndex } from "../../../src/build/mod.ts";
+import { loadedIndexOf } from "../../../src/index/constraint_index.ts";
 import { ConstraintLogitsProcessor, foundInRows } from "../../../src/models/transformers/mod.ts";
 import { runs } from "../../support/long.ts";
 import { Random } from "../../support/models.ts";
@@ -299,4 +300,47 @@ Deno.test("Tokens may be bigints, in any array", async () => {
   const logits = tensor(new Float32Array(4), 1);
   new ConstraintLogitsProcessor(index, { promptLength: 1 })([BigInt64Array.of(9n, 1n)], logits);
   assert.deepEqual(open(logits.data, 4), [2, 3]);
+});
+
+Deno.test("Exclusions are compiled once, and given back", async () => {
+  using index = await buildIndex([[1, 2], [1, 3], [2, 0]], { vocabSize: 4, items: [7, 8, 9] });
+  const processor = new ConstraintLogitsProcessor(index, {
+    promptLength: 0,
+    excludeItems: [[7n], undefined],
+  });
+  const { heap } = loadedIndexOf(index);
+  let allocations = 0;
+  const allocate = heap.allocate.bind(heap);
+  heap.allocate = (bytes) => (allocations++, allocate(bytes));
+  const ask = (...prefixes: number[][]) => {
+    const logits = tensor(new Float32Array(4 * prefixes.length), prefixes.length);
+    processor(ids(...prefixes), logits);
+    return prefixes.map((_, row) => open(logits.data, 4, row));
+  };
+  assert.deepEqual(ask([], []), [[1, 2], [1, 2]]);
+  const first = allocations;
+  assert.ok(first > 0);
+  assert.deepEqual(ask([1], [1]), [[3], [2, 3]]);
+  assert.equal(allocations, first);
+  assert.throws(() => ask([1]), RangeError); // a list for two rows
+  const free = heap.free.bind(heap);
+  let freed = 0;
+  heap.free = (address) => (freed++, free(address));
+  processor[Symbol.dispose]();
+  assert.equal(freed, 1); // that of the one row that has exclusions
+});
+
+Deno.test("Tensors that are no rows of ids, and options that are none, are typed errors", async () => {
+  using index = await buildIndex([[1, 2]], { vocabSize: 4 });
+  const data = BigInt64Array.of(1n, 2n);
+  for (const dims of [[2], [1, 1, 2], [2, 2], [1, 3]]) {
+    assert.throws(() => foundInRows(index, { data, dims }, { promptLength: 0 }), RangeError);
+  }
+  const missing = { data: undefined, dims: [1, 2] };
+  assert.throws(() => foundInRows(index, missing, { promptLength: 0 }), RangeError);
+  const plain = { data: [1n, 2n], dims: [1, 2] };
+  assert.equal(foundInRows(index, plain, { promptLength: 0 })[0].ordinal, 0);
+  const none = undefined as unknown as { promptLength: number };
+  assert.throws(() => new ConstraintLogitsProcessor(index, none), /expected options as an object/);
+  assert.throws(() => foundInRows(index, [[1n]], none), /expected options as an object/);
 });
