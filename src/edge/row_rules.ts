@@ -99,7 +99,7 @@ export function checkDigest(asked: string | undefined, { index }: Lease): void {
   throw new Refusal(
     412,
     "index-changed",
-    "Another index is served now: look the ordinals up in that",
+    "Another index than that of the request is served now",
     {
       field: "/index",
       expected: index.digest,

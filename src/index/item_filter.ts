@@ -1,5 +1,5 @@
 /** Item filters: subsets of an index's sequences, and their algebra. */
-import { EspalierError, rangeError, typeError } from "../errors.ts";
+import { checkOptionNames, EspalierError, rangeError, typeError } from "../errors.ts";
 import { Entries } from "./entries.ts";
 import { FilterBits } from "./filter_bits.ts";
 import { evaluate, type FilterExpression, isExpression } from "./filter_expression.ts";
@@ -148,8 +148,12 @@ export function makeFilter(loaded: LoadedIndex, allowed: AllowedItems): ItemFilt
     return construct(FilterBits.of(loaded, ordinals, shared));
   }
   const isObject = typeof allowed === "object" && allowed !== null;
-  if (isObject && "items" in allowed) return filterOfItems(loaded, allowed.items);
+  if (isObject && "items" in allowed) {
+    checkOptionNames("index.filter", allowed, ["items"]);
+    return filterOfItems(loaded, allowed.items);
+  }
   if (isObject && "bits" in allowed) {
+    checkOptionNames("index.filter", allowed, ["bits"]);
     return construct(FilterBits.of(loaded, checkBits(allowed.bits, size)));
   }
   if (!isObject || typeof allowed[Symbol.iterator] !== "function") {
@@ -227,6 +231,12 @@ export function filterBitsOf(filter: ItemFilter, loaded: LoadedIndex): FilterBit
 /** @throws {RangeError} if it is none. */
 export function checkOrdinal(ordinal: number, size: number): void {
   if (Number.isInteger(ordinal) && ordinal >= 0 && ordinal < size) return;
+  if (typeof ordinal === "bigint") {
+    throw typeError(
+      `Cannot filter by ${ordinal}n as an ordinal, which is a number; ids of items go into { items }, and into excludeItems`,
+      { expected: "number", actual: "bigint" },
+    );
+  }
   throw rangeError(
     `Cannot filter: ${
       String(ordinal)

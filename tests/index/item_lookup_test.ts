@@ -361,6 +361,13 @@ Deno.test("Ids of the wrong kind are named as such, and others lead nowhere", as
   wrong(strings, 5n, /by a bigint: the ids of the index are strings/);
   wrong(strings, undefined, /by a undefined/);
   assert.throws(() => strings.filter({ items: "abc" }), TypeError);
+  const both = { items: ["b"], bits: Uint8Array.of(1) };
+  assert.throws(() => strings.filter(both), { name: "TypeError", actual: "bits" });
+  const asOrdinals = [5n] as unknown as number[];
+  assert.throws(() => integers.filter(asOrdinals), {
+    name: "TypeError",
+    message: /go into { items }/,
+  });
   assert.deepEqual(strings.ordinalsOfItem("\ud800"), []);
   assert.deepEqual(strings.ordinalsOfItem("b".repeat(100_000)), []);
   using all = strings.filter({ items: ["x", "y"] });
