@@ -82,7 +82,7 @@ function compare(items: usize, entry: u32): i32 {
   return id < wanted ? -1 : <i32>(id > wanted);
 }
 
-/** The first place of low … high - 1 that does not stand before the wanted id; `isAfter`: that stands behind it; or high. */
+/** The first place from `low` on whose id is not below the wanted one, or with `isAfter` above it; `high` if there is none. */
 function seek(items: usize, low: u32, high: u32, isAfter: i32): u32 {
   while (low < high) {
     const middle = low + ((high - low) >> 1);

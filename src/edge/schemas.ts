@@ -18,7 +18,7 @@ const integer = (minimum: number, maximum: number, description?: string): Schema
   description,
 });
 
-/** Schemas of requests, for given limits. */
+/** What bodies of requests must fit. */
 export interface RequestSchemas {
   decode: Schema;
   mask: Schema;
@@ -147,7 +147,7 @@ export function requestSchemas(limits: Limits): RequestSchemas {
         type: "string",
         enum: ["best", "sum", "keep"],
         description:
-          "What becomes of an item that several sequences lead to: one place, with the best score (the default) or their sum, or a place for each",
+          "What becomes of an item that several sequences lead to: one place, by the best sequence (default) or by their sum, or a place for each",
       },
       ...rules,
     }),

@@ -91,7 +91,7 @@ export class ItemFinder {
    *
    * @throws {TypeError} for an id of another type than those of the index.
    */
-  entriesOf(id: bigint | string): number[] {
+  #entriesOf(id: bigint | string): number[] {
     const { heap } = this.#loaded;
     checkId(id, this.#items.type);
     if (typeof id === "bigint") {
@@ -136,9 +136,9 @@ export class ItemFinder {
     return entries;
   }
 
-  /** Where the entries with an id stand, ascending. @throws {TypeError} as {@linkcode entriesOf} does. */
+  /** Where the entries with an id stand, ascending. @throws {TypeError} for an id of another type than those of the index. */
   placesOf(id: bigint | string): EntryPlace[] {
-    return this.entriesOf(id).map((entry) => this.#placeOf(entry));
+    return this.#entriesOf(id).map((entry) => this.#placeOf(entry));
   }
 
   #placeOf(entry: number): EntryPlace {

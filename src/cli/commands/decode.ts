@@ -74,7 +74,7 @@ ${MODEL_HELP}
   --exclude-item ID    not the item with this id: others of its sequence are still found. May be given several times;
                   ids that the index does not have exclude nothing
   --duplicates D  what becomes of an item that several sequences lead to, as --variants of build makes them: best
-                  (default): one place, with the best score; sum: one place, with that of their probabilities together;
+                  (default): one place, by the sequence that ranks first; sum: one place, by all probabilities;
                   keep: a place for each
 ${SEARCH_HELP}
   --text          for indexes of strings: each PROMPT, or line, is a text, and so is what is found

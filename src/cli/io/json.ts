@@ -1,4 +1,4 @@
-/** JSON of values that nobody has checked: facts of errors, and what stands in a row of somebody's file. */
+/** JSON of values that nobody has checked: facts of errors, and rows of a user's file. */
 
 /** Levels of arrays and objects that are shown. */
 const MAX_DEPTH = 16;

@@ -53,7 +53,7 @@ export class WholeFile implements AsyncDisposable {
   }
 
   /**
-   * Starts a file that is to stand at `path`. The file that is there now stays until {@linkcode publish}.
+   * Starts a file that is to be at `path`. The file that is there now stays until {@linkcode publish}.
    *
    * @throws {StorageError} if the folder is missing or read-only, or if something other than a file is there.
    */
@@ -126,7 +126,7 @@ export class WholeFile implements AsyncDisposable {
   }
 }
 
-/** What stands at a place that no file can take; undefined if one can. */
+/** What is at a path and cannot be replaced by a file; undefined if a file can be put there. */
 function otherKind(
   path: string,
   place: string,
