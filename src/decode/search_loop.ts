@@ -44,6 +44,10 @@ export async function runModel(
       vocabSize: logitWidth,
       tokens: search.tokens(),
       parents: search.parents(),
+      batch: Uint32Array.from(
+        { length: search.rows },
+        (_, row) => step === 0 ? row : Math.floor(row / beamSize),
+      ),
       get out() {
         // Later the memory belongs to another step, or to another search.
         if (isOver || search.step !== step) throw staleInput(step);

@@ -9,13 +9,13 @@ export type { GpuLogits, Logits, Normalize };
 export type Backend = "webgpu" | "wasm";
 
 /**
- * One call of the model. Step 0 shows one row per batch row (the prompt is the model's own business);
- * from step 1 on there are `beamSize` rows per batch row.
+ * One call of the model. Step 0 shows one row per batch row (the prompt is the model's own business); from step 1 on there
+ * are `beamSize` rows per batch row, or the live ones alone where the model has `liveRows`.
  */
 export interface ModelInput {
   /** 0, 1, 2, … */
   readonly step: number;
-  /** B at step 0, then B·M. */
+  /** B at step 0, then B·M; with `liveRows` the number of beams that the model can still extend or end, at least 1. */
   readonly rows: number;
   /** B */
   readonly batchSize: number;
@@ -25,8 +25,10 @@ export interface ModelInput {
   readonly vocabSize: number;
   /** [rows] token that each row was extended with last; empty at step 0. Yours to keep. */
   readonly tokens: Uint32Array;
-  /** [rows] row of the previous step that each row continues; empty at step 0. Yours to keep. */
+  /** [rows] row of the call before that each row continues; empty at step 0. Yours to keep. */
   readonly parents: Uint32Array;
+  /** [rows] batch row of each row, ascending. Yours to keep. */
+  readonly batch: Uint32Array;
   /**
    * [rows, W] memory of the search, to fill with logits and return without a copy. Holds leftovers at first.
    * Read it afresh after an `await`, and after making filters of the index: growing memory detaches earlier views,
@@ -35,23 +37,80 @@ export interface ModelInput {
   readonly out: Float32Array;
 }
 
-/** A model on the CPU side: returns logits for the rows it is shown. Called again from step 0 at any time. */
-export type Model = (input: ModelInput) => Logits | Promise<Logits>;
+/**
+ * One call for all that is left: every row has one way to go on, and the logits along it are wanted at once. Row r is fed
+ * its last token and then the tokens that follow by force; the logits behind each of the first `lengths[r]` are read.
+ */
+export interface RunInput {
+  /** Step of the first logits, at least 1. */
+  readonly step: number;
+  /** Rows of this call: some or all of the live ones. */
+  readonly rows: number;
+  /** Tokens of the longest run, at least 2. */
+  readonly width: number;
+  /** [rows, width] tokens to feed, filled up with `padToken` on the right. Yours to keep. */
+  readonly tokens: Uint32Array;
+  /** [rows] tokens of each run, at least 1. Yours to keep. */
+  readonly lengths: Uint32Array;
+  /** [rows] row of the last {@linkcode ModelInput} that each row continues. Yours to keep. */
+  readonly parents: Uint32Array;
+  /** [rows] batch row of each row, ascending. Yours to keep. */
+  readonly batch: Uint32Array;
+  /** B */
+  readonly batchSize: number;
+  /** W: how many logits each position must have. */
+  readonly vocabSize: number;
+  /** The signal of the search. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A model on the CPU side: returns logits for the rows that it is shown. Called again from step 0 at any time. A plain
+ * function is one.
+ */
+export interface Model {
+  (input: ModelInput): Logits | Promise<Logits>;
+  /**
+   * Whether it takes live rows alone. If not, it is shown all B·M rows, dead and ended ones with `padToken`. Results are
+   * the same to the last bit where rows do not depend on each other.
+   */
+  readonly liveRows?: boolean;
+  /**
+   * Scores the rest of all rows in one call, where each has one way to go on: returns [rows, width, W]; positions behind
+   * `lengths` are not read. It may be called several times in a row, for a part of the rows each, from the same last
+   * step; no step follows it but step 0. Without it the search goes step by step.
+   */
+  scoreRuns?(input: RunInput): Logits | Promise<Logits>;
+}
 
 /** One call of a model on the GPU: as {@linkcode ModelInput}, with the rows' ids in buffers. */
 export interface GpuModelInput {
   /** 0, 1, 2, … */
   readonly step: number;
-  /** B at step 0, then B·M. */
+  /** B at step 0, then B·`beamSize`. */
   readonly rows: number;
   /** B */
   readonly batchSize: number;
-  /** M */
+  /** M; with `liveRows` the width of this step's beams, which is less where the set has fewer prefixes. */
   readonly beamSize: number;
   /** [rows] u32: token that each row was extended with last; meaningless at step 0. */
   readonly tokens: GPUBuffer;
   /** [rows] u32: row of the previous step that each row continues; meaningless at step 0. */
   readonly parents: GPUBuffer;
+}
+
+/** One call for all that is left of a search on the GPU, as {@linkcode RunInput}: all rows, each with `width` tokens. */
+export interface GpuRunInput extends GpuModelInput {
+  /** Tokens to feed to each row, at least 2. */
+  readonly width: number;
+  /** [rows, width] u32: the last token of each row, then those that follow; `padToken` where a sequence has ended. */
+  readonly tokens: GPUBuffer;
+}
+
+/** Logits of runs in GPU memory: [rows, width, W]. */
+export interface GpuRunLogits extends GpuLogits {
+  /** Elements from the start of one position to the start of the next; at least W. */
+  positionStride: number;
 }
 
 /**
@@ -63,8 +122,12 @@ export interface GpuModelInput {
 export interface GpuModel {
   /** The decoder's device: pass it to `createDecoder` as `device`. */
   readonly device: GPUDevice;
+  /** Whether a step may have fewer than M beams for each batch row, where the set has fewer prefixes. */
+  readonly liveRows?: boolean;
   /** Makes the logits of one step. */
   step(input: GpuModelInput): Promise<GpuLogits> | GpuLogits;
+  /** Makes the logits of all steps that are left, where the set leaves no choice from here on. */
+  scoreRuns?(input: GpuRunInput): Promise<GpuRunLogits> | GpuRunLogits;
   /** The same model on the CPU: takes over when the device is lost, out of memory, or not there. */
   readonly cpu?: Model;
 }
