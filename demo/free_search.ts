@@ -66,6 +66,7 @@ export async function freeSearch(model: Model, options: FreeOptions): Promise<Fr
       vocabSize,
       tokens,
       parents,
+      batch: Uint32Array.from({ length: rows }, (_, row) => Math.floor(row / perBatch)),
       out: out.subarray(0, rows * vocabSize),
     });
     batch = batch.map((beams, b) => {

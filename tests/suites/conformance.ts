@@ -129,6 +129,7 @@ async function checkProblem(
       vocabSize: logitWidth,
       tokens,
       parents,
+      batch: Uint32Array.from({ length: rows }, (_, row) => Math.floor(row / width)),
       out: search.out(),
     });
     const values = logitRows(logits, rows);

@@ -311,9 +311,20 @@ export async function oracleSearch(
       if (live[row]) tokens[row] = winner.token;
     }
     shown.push({ tokens, parents, live });
+    const rowBatch = Uint32Array.from({ length: rows }, (_, row) => Math.floor(row / width));
     const out = new Float32Array(rows * vocabSize);
     const logits = logitRows(
-      await model({ step, rows, batchSize, beamSize, vocabSize, tokens, parents, out }),
+      await model({
+        step,
+        rows,
+        batchSize,
+        beamSize,
+        vocabSize,
+        tokens,
+        parents,
+        batch: rowBatch,
+        out,
+      }),
       rows,
     );
     chosen = batch.map((b) => {
