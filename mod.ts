@@ -33,10 +33,13 @@ export type {
   GpuLogits,
   GpuModel,
   GpuModelInput,
+  GpuRunInput,
+  GpuRunLogits,
   Logits,
   Model,
   ModelInput,
   Normalize,
+  RunInput,
 } from "./src/decode/types.ts";
 export {
   BackendError,

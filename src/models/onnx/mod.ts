@@ -9,9 +9,12 @@ import type {
   GpuLogits,
   GpuModel,
   GpuModelInput,
+  GpuRunInput,
+  GpuRunLogits,
   Logits,
   Model,
   ModelInput,
+  RunInput,
 } from "../../decode/types.ts";
 import {
   BackendError,
@@ -41,6 +44,8 @@ export type {
   GpuLogits,
   GpuModel,
   GpuModelInput,
+  GpuRunInput,
+  GpuRunLogits,
   Logits,
   Model,
   ModelInput,
@@ -50,6 +55,7 @@ export type {
   OnnxSource,
   OrtModule,
   PromptedModel,
+  RunInput,
 };
 
 /**
