@@ -8,7 +8,7 @@
 import asc from "assemblyscript/asc";
 import { ITEM_FIELDS } from "../src/index/format/item_shape.ts";
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES, STARTS_KINDS } from "../src/index/format/layout.ts";
-import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../src/kernels/constants.ts";
+import { BEAM_FIELDS, KERNEL_CONSTANTS, RULE_FIELDS } from "../src/kernels/constants.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/search_layout.ts";
 
 const VERSION = new URL("../src/version.gen.ts", import.meta.url);
@@ -47,6 +47,8 @@ function layoutSource(): string {
     "",
     "// Byte offsets in the search record (src/kernels/wasm/search_layout.ts).",
     ...words(SEARCH_FIELDS),
+    ...words(RULE_FIELDS),
+    `export const RULE_BYTES: usize = ${4 * RULE_FIELDS.length};`,
     "",
     "// Numbers of the beam arrays (src/kernels/constants.ts).",
     ...BEAM_FIELDS.map((name, i) => `export const ${name}: usize = ${i};`),

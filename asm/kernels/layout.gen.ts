@@ -70,7 +70,16 @@ export const ROW_BEGINS: usize = 80;
 export const ROW_ENDS: usize = 84;
 export const ROW_TOUCHED: usize = 88;
 export const LENGTH_NORMS: usize = 92;
-export const FILTERS: usize = 96;
+export const RULES: usize = 96;
+export const RULES_STRIDE: usize = 100;
+export const ROW_LOGITS: usize = 104;
+export const EDGES_ALLOWED: usize = 0;
+export const ENDS_ALLOWED: usize = 4;
+export const DEAD_EDGES: usize = 8;
+export const DEAD_EDGES_END: usize = 12;
+export const DEAD_ENDS: usize = 16;
+export const DEAD_ENDS_END: usize = 20;
+export const RULE_BYTES: usize = 24;
 
 // Numbers of the beam arrays (src/kernels/constants.ts).
 export const BEAM_SCORE: usize = 0;

@@ -20,4 +20,6 @@ export { findItem, isOrdered, itemAt } from "./items";
 export { isZero, verifyLevel } from "./verify";
 export { sumBlocks } from "./exponentials";
 export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";
+export { exclude } from "./exclusions";
+export { followRun, scoreToken } from "./runs";
 export { stepRows } from "./step";

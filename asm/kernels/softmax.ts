@@ -90,11 +90,19 @@ function exp4(x: v128, shifts: v128): v128 {
   return f32x4.mul(p, i32x4.shl(z, 23));
 }
 
+/**
+ * Logarithm of {@link sumExp}. With rounding the sum may come out below 1, which one of its terms is: then a child would
+ * score higher than its parent.
+ */
+export function logSum(row: usize, n: u32, largest: f32): f64 {
+  return max(0, Math.log(sumExp(row, n, largest)));
+}
+
 /** Log-sum-exp of n logits; -infinity where none is finite, +infinity where one is. */
 export function logSumExp(row: usize, n: u32): f64 {
   const largest = rowMax(row, n);
   if (!isFinite(largest)) return largest;
-  return <f64>largest + Math.log(sumExp(row, n, largest));
+  return <f64>largest + logSum(row, n, largest);
 }
 
 /** Converts n half-precision logits to single precision; writes whole groups of four. */

@@ -2,12 +2,16 @@
 // record `s` and its fields are laid out in src/kernels/wasm/search_layout.ts.
 //
 // Rows come in ascending order, in one or more calls; a step runs to its end before another begins.
+//
+// Scores only fall: in f32, too, no child scores higher than its parent, except in mode "none". Early stop rests on that:
+// no logit is above the largest, whose logarithm of the sum is not below 0.
 import * as L from "./layout.gen";
 import { bitmapEdge, bitmapRow } from "./bitmap_rows";
 import { childState, isEnd, endNumber } from "./levels";
 import { packedPair, packedRows, packedToken } from "./packed_rows";
 import { bit, NONE } from "./bits";
-import { rowMax, sumExp, widen } from "./softmax";
+import { beginDead, isDead, isEndAllowed } from "./exclusions";
+import { logSum, rowMax, widen } from "./softmax";
 import {
   threshold,
   topKFinish,
@@ -71,8 +75,11 @@ function lastMask(level: usize): u32 {
   return 0xffffffff >> (-load<u32>(level, L.TOKEN_COUNT) & 31);
 }
 
-function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): void {
+function scanBitmap(level: usize, state: u32, rule: usize, logits: usize): void {
   const words = load<u32>(level, L.ROW_WORDS);
+  const place = (state * words) << 5;
+  let filter = edgesAllowed(rule);
+  beginDead(rule, place);
   const first = load<u32>(level, L.TOKEN_MIN);
   const row = bitmapRow(level, state);
   if (filter != 0) filter += (state * words) << 2;
@@ -103,13 +110,16 @@ function scanBitmap(level: usize, state: u32, filter: usize, logits: usize): voi
     do {
       const token = ctz<u32>(word);
       word &= word - 1;
+      if (isDead(place + (j << 5) + token)) continue;
       offer(load<f32>(x + (token << 2)), first + (j << 5) + token, NONE);
     } while (word != 0);
     bound = f32x4.splat(limit);
   }
 }
 
-function scanPacked(level: usize, begin: u32, end: u32, filter: usize, logits: usize): void {
+function scanPacked(level: usize, begin: u32, end: u32, rule: usize, logits: usize): void {
+  const filter = edgesAllowed(rule);
+  beginDead(rule, begin);
   const tokens = load<u32>(level, L.TOKENS);
   const first = load<u32>(level, L.TOKEN_MIN);
   const last = load<u32>(level, L.TOKEN_COUNT) - 1;
@@ -156,8 +166,12 @@ function scanEdge(
   const token = packedToken(tokens, bits, mask, edge);
   if (token > last) return;
   const x = load<f32>(logits + (token << 2));
-  if (x > limit && (filter == 0 || bit(filter, edge))) offer(x, first + token, edge);
+  if (x > limit && (filter == 0 || bit(filter, edge)) && !isDead(edge)) offer(x, first + token, edge);
 }
+
+/** Token and edge (NONE on a bitmap level) of the logit that {@link gather} copied last. */
+let gatheredToken: u32 = 0;
+let gatheredEdge: u32 = 0;
 
 /** Copies the logits of the allowed tokens of a row to `out`; returns their number. */
 function gather(
@@ -165,16 +179,19 @@ function gather(
   state: u32,
   begin: u32,
   end: u32,
-  filter: usize,
+  rule: usize,
   logits: usize,
   out: usize,
 ): u32 {
   const most = load<u32>(level, L.MAX_BRANCH);
   logits += load<u32>(level, L.TOKEN_MIN) << 2;
+  let filter = edgesAllowed(rule);
   let n: u32 = 0;
   if (load<u32>(level, L.BITMAP)) {
     const words = load<u32>(level, L.ROW_WORDS);
     const row = bitmapRow(level, state);
+    const place = (state * words) << 5;
+    beginDead(rule, place);
     if (filter != 0) filter += (state * words) << 2;
     const mask = lastMask(level);
     for (let j: u32 = 0; j < words; ++j, logits += 128) {
@@ -182,8 +199,12 @@ function gather(
       if (j == words - 1) word &= mask;
       if (filter != 0) word &= load<u32>(filter + (j << 2));
       while (word != 0 && n < most) {
-        store<f32>(out + (n++ << 2), load<f32>(logits + (ctz<u32>(word) << 2)));
+        const token = ctz<u32>(word);
         word &= word - 1;
+        if (isDead(place + (j << 5) + token)) continue;
+        store<f32>(out + (n++ << 2), load<f32>(logits + (token << 2)));
+        gatheredToken = load<u32>(level, L.TOKEN_MIN) + (j << 5) + token;
+        gatheredEdge = NONE;
       }
     }
     return n;
@@ -192,22 +213,25 @@ function gather(
   const width = load<u32>(level, L.TOKEN_COUNT);
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
+  beginDead(rule, begin);
   for (let edge = begin; edge < end && n < most; ++edge) {
     const token = packedToken(tokens, bits, mask, edge);
-    if (token >= width || (filter != 0 && !bit(filter, edge))) continue;
+    if (token >= width || (filter != 0 && !bit(filter, edge)) || isDead(edge)) continue;
     store<f32>(out + (n++ << 2), load<f32>(logits + (token << 2)));
+    gatheredToken = load<u32>(level, L.TOKEN_MIN) + token;
+    gatheredEdge = edge;
   }
   return n;
 }
 
-function edgeFilter(s: usize, batch: u32): usize {
-  const filters = load<u32>(s, L.FILTERS);
-  return filters == 0 ? 0 : load<u32>(filters + (batch << 3));
+/** Record of what a batch row allows on the step's level, or 0. */
+function ruleOf(s: usize, batch: u32): usize {
+  const rules = load<u32>(s, L.RULES);
+  return rules == 0 ? 0 : rules + batch * <u32>L.RULE_BYTES;
 }
 
-function endFilter(s: usize, batch: u32): usize {
-  const filters = load<u32>(s, L.FILTERS);
-  return filters == 0 ? 0 : load<u32>(filters + (batch << 3), 4);
+function edgesAllowed(rule: usize): usize {
+  return rule == 0 ? 0 : load<u32>(rule, L.EDGES_ALLOWED);
 }
 
 /** Opens the selection and looks up all rows and what they begin with at once, so that their cache misses overlap. */
@@ -222,13 +246,18 @@ function beginBatch(s: usize, batch: u32, perBatch: u32): void {
   const tokens = load<u32>(level, L.TOKENS);
   const bits = load<u32>(level, L.TOKEN_BITS);
   const mask: u32 = (1 << bits) - 1;
-  const filter = edgeFilter(s, batch);
+  const filter = edgesAllowed(ruleOf(s, batch));
   for (let i: u32 = 0; i < perBatch << 2; i += 4) {
     const begin = min(load<u32>(begins + i), load<u32>(level, L.EDGES) - 1);
     let sum = packedToken(tokens, bits, mask, begin);
     if (filter != 0) sum += bit(filter, begin);
     store<u32>(touched + i, sum);
   }
+}
+
+/** A score without the logarithm of a sum of exponentials, which is at least that of the largest. */
+function fallen(score: f32, log: f64): f32 {
+  return <f32>(<f64>score - log);
 }
 
 /** Adds the candidates of one row; false if a logit is +infinity, or nobody has written the row. */
@@ -251,76 +280,98 @@ function stepRow(s: usize, batch: u32, perBatch: u32, beam: u32, logits: usize, 
   }
 
   const width = load<u32>(s, L.WIDTH);
-  if (form == L.FLOAT16) {
-    widen(logits, load<u32>(s, L.SCRATCH), width);
-    logits = load<u32>(s, L.SCRATCH);
-  }
-  let largest = rowMax(logits, width);
-  if (largest == Infinity) return false;
   if (form == L.MARKED) {
     const lastLogit = logits + ((width - 1) << 2);
     if (load<u32>(logits) == L.UNWRITTEN || load<u32>(lastLogit) == L.UNWRITTEN) return false;
   }
-  if (largest > -Infinity) {
-    const level = load<u32>(s, L.LEVEL);
-    const state = load<u32>(at + L.BEAM_STATE * stride);
-    const filter = edgeFilter(s, batch);
-    const isBitmap = level != 0 && load<u32>(level, L.BITMAP);
-    const begin = load<u32>(load<u32>(s, L.ROW_BEGINS) + (beam << 2));
-    const end = load<u32>(load<u32>(s, L.ROW_ENDS) + (beam << 2));
-    const mode = load<u32>(s, L.MODE);
-    const stops = (status & L.STOPPABLE) != 0 && endToken != NONE;
-    shift = 0;
-    base = score;
+  const mode = load<u32>(s, L.MODE);
+  const level = load<u32>(s, L.LEVEL);
+  const stops = (status & L.STOPPABLE) != 0 && endToken != NONE;
+  let endLogit: f32 = -Infinity;
+  if (form == L.FLOAT16) {
+    const scratch = load<u32>(s, L.SCRATCH);
+    if (stops) {
+      widen(logits + (endToken << 1), scratch, 1);
+      endLogit = load<f32>(scratch);
+    }
+    // Only "vocab" reads the whole row.
     if (mode == L.MODE_VOCAB) {
-      shift = largest;
-      base = <f32>(<f64>score - Math.log(sumExp(logits, width, largest)));
-    } else if (mode == L.MODE_ALLOWED) {
-      const allowed = load<u32>(s, L.GATHER);
-      let n: u32 = 0;
-      if (status & L.LIVE) n = gather(level, state, begin, end, filter, logits, allowed);
-      if (stops) store<f32>(allowed + (n++ << 2), load<f32>(logits + (endToken << 2)));
-      largest = rowMax(allowed, n);
-      if (largest > -Infinity) {
-        shift = largest;
-        base = <f32>(<f64>score - Math.log(sumExp(allowed, n, largest)));
+      widen(logits, scratch, width);
+    } else if (status & L.LIVE) {
+      const first = load<u32>(level, L.TOKEN_MIN);
+      widen(logits + (first << 1), scratch + (first << 2), load<u32>(level, L.TOKEN_COUNT));
+    }
+    logits = scratch;
+  } else if (stops) {
+    endLogit = load<f32>(logits + (endToken << 2));
+  }
+  const state = load<u32>(at + L.BEAM_STATE * stride);
+  const rule = ruleOf(s, batch);
+  const isBitmap = level != 0 && load<u32>(level, L.BITMAP);
+  const begin = load<u32>(load<u32>(s, L.ROW_BEGINS) + (beam << 2));
+  const end = load<u32>(load<u32>(s, L.ROW_ENDS) + (beam << 2));
+  let largest: f32 = 0;
+  let isOnly = false;
+  shift = 0;
+  base = score;
+  if (mode == L.MODE_VOCAB) largest = rowMax(logits, width);
+  if (mode == L.MODE_ALLOWED || largest == Infinity) {
+    const allowed = load<u32>(s, L.GATHER);
+    let n: u32 = 0;
+    if (status & L.LIVE) n = gather(level, state, begin, end, rule, logits, allowed);
+    if (stops) store<f32>(allowed + (n++ << 2), endLogit);
+    const most = rowMax(allowed, n);
+    isOnly = mode == L.MODE_ALLOWED && n == 1;
+    if (most == Infinity && !isOnly) return false;
+    // +infinity where nothing is allowed takes all probability: nothing is left for the row.
+    largest = mode == L.MODE_ALLOWED && !isOnly ? most : -Infinity;
+    if (largest > -Infinity) base = fallen(score, logSum(allowed, n, largest));
+  } else if (mode == L.MODE_VOCAB && largest > -Infinity) {
+    base = fallen(score, logSum(logits, width, largest));
+  }
+  if (isOnly) {
+    // Among one token, whatever its logit: probability 1.
+    lengthNorm = load<f32>(lengthNorms + ((stops ? step : step + 1) << 2));
+    if (stops) offer(0, L.STOP, edge);
+    else offer(0, gatheredToken, gatheredEdge);
+  } else if (endLogit == Infinity) {
+    return false;
+  }
+  if (mode != L.MODE_NONE) shift = largest;
+  if (largest > -Infinity) {
+    if (status & L.LIVE) {
+      lengthNorm = load<f32>(lengthNorms + ((step + 1) << 2));
+      const perBeam = load<u32>(s, L.TOKENS_PER_BEAM);
+      if (perBeam != 0) {
+        const rowShift = shift;
+        const rowBase = base;
+        const rowNorm = lengthNorm;
+        const rows = load<u32>(s, L.ROW_BUFFER);
+        topKNestedBegin(rows, perBeam, load<u32>(s, L.ROW_BUFFER_SIZE));
+        shift = 0;
+        base = 0;
+        lengthNorm = 1;
+        updateLimit();
+        if (isBitmap) scanBitmap(level, state, rule, logits);
+        else scanPacked(level, begin, end, rule, logits);
+        const n = topKNestedFinish();
+        shift = rowShift;
+        base = rowBase;
+        lengthNorm = rowNorm;
+        for (let i: u32 = 0; i < n; ++i) {
+          const record = rows + (i << 4);
+          const code = ~<u32>load<u64>(record) & 0x1fffff;
+          offer(load<f32>(record, 12), code, load<u32>(record, 8));
+        }
+      } else {
+        updateLimit();
+        if (isBitmap) scanBitmap(level, state, rule, logits);
+        else scanPacked(level, begin, end, rule, logits);
       }
     }
-    if (largest > -Infinity) {
-      if (status & L.LIVE) {
-        lengthNorm = load<f32>(lengthNorms + ((step + 1) << 2));
-        const perBeam = load<u32>(s, L.TOKENS_PER_BEAM);
-        if (perBeam != 0) {
-          const rowShift = shift;
-          const rowBase = base;
-          const rowNorm = lengthNorm;
-          const rows = load<u32>(s, L.ROW_BUFFER);
-          topKNestedBegin(rows, perBeam, load<u32>(s, L.ROW_BUFFER_SIZE));
-          shift = 0;
-          base = 0;
-          lengthNorm = 1;
-          updateLimit();
-          if (isBitmap) scanBitmap(level, state, filter, logits);
-          else scanPacked(level, begin, end, filter, logits);
-          const n = topKNestedFinish();
-          shift = rowShift;
-          base = rowBase;
-          lengthNorm = rowNorm;
-          for (let i: u32 = 0; i < n; ++i) {
-            const record = rows + (i << 4);
-            const code = ~<u32>load<u64>(record) & 0x1fffff;
-            offer(load<f32>(record, 12), code, load<u32>(record, 8));
-          }
-        } else {
-          updateLimit();
-          if (isBitmap) scanBitmap(level, state, filter, logits);
-          else scanPacked(level, begin, end, filter, logits);
-        }
-      }
-      if (stops) {
-        lengthNorm = load<f32>(lengthNorms + (step << 2));
-        offer(load<f32>(logits + (endToken << 2)), L.STOP, edge);
-      }
+    if (stops) {
+      lengthNorm = load<f32>(lengthNorms + (step << 2));
+      offer(endLogit, L.STOP, edge);
     }
   }
   if ((status & L.STOPPABLE) != 0 && endToken == NONE) {
@@ -340,7 +391,7 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
   const step = load<u32>(s, L.STEP);
   const endToken = load<u32>(s, L.END_TOKEN);
   const pad = load<u32>(s, L.PAD_TOKEN);
-  const ends = endFilter(s, batch);
+  const rule = ruleOf(s, batch);
   const isBitmap = level != 0 && load<u32>(level, L.BITMAP);
   let record: usize = load<u32>(s, L.BUFFER);
   let out: usize = load<u32>(s, L.OUTPUT) + ((batch * beams) << 2);
@@ -378,7 +429,7 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
           status = endToken == NONE ? L.ENDED : L.STOPPABLE;
         } else {
           status = L.LIVE;
-          if (isEnd(level, edge) && (ends == 0 || bit(ends, endNumber(level, edge)))) {
+          if (isEnd(level, edge) && isEndAllowed(rule, endNumber(level, edge))) {
             status |= L.STOPPABLE;
           }
         }
@@ -400,20 +451,19 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
 }
 
 /**
- * Consumes the logits of `rows` rows from row `first` on ([rows, WIDTH]; `form`: f32, f16, or f32 in rows that were
- * marked). Returns NONE, or the row in which a logit, or a score, is +infinity, or a mark still stands: then the step
- * is void.
+ * Consumes the logits of `rows` rows from row `first` on, which stand where ROW_LOGITS says ([WIDTH] each; `form`: f32, f16,
+ * or f32 in rows that were marked). Returns NONE, or the row in which a logit of an allowed token, or a score, is +infinity,
+ * or a mark still stands: then the step is void.
  */
-export function stepRows(s: usize, first: u32, rows: u32, logits: usize, form: u32): u32 {
+export function stepRows(s: usize, first: u32, rows: u32, form: u32): u32 {
   const perBatch = load<u32>(s, L.ROWS_PER_BATCH);
-  const rowBytes = load<u32>(s, L.WIDTH) << (form == L.FLOAT16 ? 1 : 2);
+  const logits = load<u32>(s, L.ROW_LOGITS);
   for (let row = first; row < first + rows; ++row) {
     const batch = row / perBatch;
     const beam = row - batch * perBatch;
     if (beam == 0) beginBatch(s, batch, perBatch);
-    if (!stepRow(s, batch, perBatch, beam, logits, form)) return row;
+    if (!stepRow(s, batch, perBatch, beam, load<u32>(logits + (row << 2)), form)) return row;
     if (beam == perBatch - 1) endBatch(s, batch, perBatch);
-    logits += rowBytes;
   }
   return NONE;
 }

@@ -2,10 +2,12 @@
 import { rangeError, typeError } from "../errors.ts";
 import { type ConstraintIndex, loadedIndexOf } from "../index/constraint_index.ts";
 import { checkOrdinal, filterBitsOf, filterOf, type ItemFilter } from "../index/item_filter.ts";
-import { FilterBits } from "../index/filter_bits.ts";
+import { FilterBits, sharedWithout } from "../index/filter_bits.ts";
 import type { EntryPlace } from "../index/entries.ts";
+import type { SharedBits } from "../index/entry_set.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
 import { ItemFinder } from "../index/item_finder.ts";
+import { Exclusions } from "../kernels/exclusions.ts";
 import type { BeamSearchOptions } from "./types.ts";
 
 /** Most ordinals, and most item ids, that a batch row may exclude. */
@@ -13,9 +15,15 @@ export const MAX_EXCLUDED = 10_000;
 
 /** Filters of one search. Disposing of it gives back what the search has made or retained. */
 export interface BatchFilters extends Disposable {
-  /** One per batch row; undefined if there are none. */
-  readonly rows: readonly (FilterBits | undefined)[] | undefined;
+  /** One per batch row; undefined if no row has one. */
+  readonly filters: readonly (FilterBits | undefined)[] | undefined;
+  /** What is taken from these. */
+  readonly exclusions: readonly (Exclusions | undefined)[] | undefined;
+  /** Shared entries that each row allows, of its allowed sequences; undefined for all. */
+  readonly shared: readonly (SharedBits | undefined)[];
 }
+
+const NO_ORDINALS = new Uint32Array();
 
 /** What may be said of rows. */
 export type RowRules = Pick<BeamSearchOptions, "filter" | "exclude" | "excludeItems">;
@@ -25,48 +33,60 @@ export function isFiltered({ filter, exclude, excludeItems }: RowRules): boolean
   return filter !== undefined || exclude !== undefined || excludeItems !== undefined;
 }
 
+/** Filters and exclusions, checked. */
+function checkedRules(index: ConstraintIndex, options: RowRules, rows: number) {
+  const loaded = loadedIndexOf(index);
+  const filters = perRow("filter", filterList(options.filter, rows), rows);
+  const excluded = perRow("exclude", options.exclude ?? [], rows, true);
+  const excludedItems = perRow("excludeItems", options.excludeItems ?? [], rows, true);
+  return filters.map((filter, row) => {
+    const ordinals = excluded[row];
+    const ids = excludedItems[row];
+    return {
+      // Anything but undefined counts, null included: what is meant as a filter must not be passed over.
+      filter: filter === undefined ? undefined : filterBitsOf(filter, loaded),
+      ordinals: ordinals === undefined ? undefined : excludedOrdinals(ordinals, index.size),
+      entries: ids === undefined ? undefined : excludedPlaces(ids, loaded),
+    };
+  });
+}
+
 /**
- * Checks filters and exclusions, and compiles them into one filter per batch row, or none.
+ * Checks filters and exclusions, and finds what the exclusions take from the filters.
  *
  * @throws {RangeError} for ordinals out of range, and lists that are not one entry per batch row. @throws {TypeError} for
- * filters of another index, and what is no filter. @throws {LimitError} if there is no memory for copies.
+ * filters of another index, and what is no filter. @throws {LimitError} if there is no memory.
  */
 export function batchFilters(
   index: ConstraintIndex,
   options: RowRules,
   batchSize: number,
 ): BatchFilters {
-  if (!isFiltered(options)) return { rows: undefined, [Symbol.dispose]() {} };
+  const none = { filters: undefined, exclusions: undefined, shared: [] };
+  if (!isFiltered(options)) return { ...none, [Symbol.dispose]() {} };
   const loaded = loadedIndexOf(index);
-  const filters = perRow("filter", filterList(options.filter, batchSize), batchSize);
-  const excluded = perRow("exclude", options.exclude ?? [], batchSize, true);
-  const excludedItems = perRow("excludeItems", options.excludeItems ?? [], batchSize, true);
-  // Anything but undefined counts, null included: what is meant as a filter must not be passed over.
-  const bits = filters.map((filter) =>
-    filter === undefined ? undefined : filterBitsOf(filter, loaded)
-  );
-  const ordinals = excluded.map((list) =>
-    list === undefined ? undefined : excludedOrdinals(list, index.size)
-  );
-  const places = excludedItems.map((ids) =>
-    ids === undefined ? undefined : excludedPlaces(ids, loaded)
-  );
-  const made: FilterBits[] = [];
-  const release = () => made.splice(0).forEach((filter) => filter.release());
-  const keep = (filter: FilterBits) => {
-    made.push(filter);
-    return filter;
+  const rows = checkedRules(index, options, batchSize);
+  const made: { release(): void }[] = [];
+  const keep = <T extends { release(): void }>(one: T) => {
+    made.push(one);
+    return one;
   };
-  let all: FilterBits | undefined;
+  const release = () => made.splice(0).forEach((one) => one.release());
   try {
-    const rows = bits.map((own, row) => {
-      const sequences = ordinals[row] ?? new Uint32Array();
-      const entries = places[row] ?? [];
-      if (sequences.length + entries.length === 0) return own && keep(own.retain());
-      const base = own ?? (all ??= keep(FilterBits.all(loaded)));
-      return keep(base.without(sequences, entries));
+    const filters = rows.map(({ filter }) => filter && keep(filter.retain()));
+    const shared: (SharedBits | undefined)[] = [];
+    const exclusions = rows.map(({ filter, ordinals = [], entries = [] }, row) => {
+      const rest = sharedWithout(loaded, filter?.shared, entries);
+      shared[row] = rest.shared;
+      const gone = Uint32Array.from(new Set([...ordinals, ...rest.emptied])).sort();
+      return gone.length > 0 ? keep(new Exclusions(loaded, filter, gone)) : undefined;
     });
-    return { rows, [Symbol.dispose]: release };
+    return {
+      filters: filters.some(Boolean) ? filters : undefined,
+      exclusions: exclusions.some(Boolean) ? exclusions : undefined,
+      shared,
+      [Symbol.dispose]: release,
+    };
   } catch (error) {
     release();
     throw error;
@@ -87,12 +107,23 @@ export function rowFilters(
     const filters = perRow("filter", filterList(options.filter, rows), rows);
     return Object.assign([...filters], { [Symbol.dispose]() {} });
   }
-  using made = batchFilters(index, options, rows);
-  const filters = Array.from(
-    { length: rows },
-    (_, row) => made.rows?.[row] && filterOf(made.rows[row].retain()),
-  );
+  const filters: (ItemFilter | undefined)[] = [];
   const dispose = () => filters.forEach((filter) => filter?.[Symbol.dispose]());
+  let all: FilterBits | undefined;
+  try {
+    for (
+      const { filter, ordinals = NO_ORDINALS, entries = [] } of checkedRules(index, options, rows)
+    ) {
+      const isCut = ordinals.length + entries.length > 0;
+      const base = filter ?? (isCut ? all ??= FilterBits.all(loadedIndexOf(index)) : undefined);
+      filters.push(base && filterOf(isCut ? base.without(ordinals, entries) : base.retain()));
+    }
+  } catch (error) {
+    dispose();
+    throw error;
+  } finally {
+    all?.release();
+  }
   return Object.assign(filters, { [Symbol.dispose]: dispose });
 }
 

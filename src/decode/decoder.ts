@@ -9,7 +9,7 @@ import { type DeviceOptions, requireGpu } from "./find_gpu.ts";
 import { batchFilters, isFiltered } from "./batch_filters.ts";
 import { maskLogits, type MaskOptions } from "./mask.ts";
 import { levelsToCheck, searchShape } from "./options.ts";
-import { toResult } from "./result.ts";
+import { ResultRules, toResult } from "./result.ts";
 import { runGpuModel, runModel, type SearchControl } from "./search_loop.ts";
 import type { Backend, BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "./types.ts";
 
@@ -173,7 +173,8 @@ class SearchDecoder implements Decoder {
     const { signal } = options;
     signal?.throwIfAborted();
     const { loading, shape: stored } = loadedIndexOf(index);
-    const needed = options.excludeItems
+    const { duplicates } = options;
+    const needed = options.excludeItems || duplicates === "best" && stored.items
       ? partCount(stored)
       : isFiltered(options)
       ? index.maxLength
@@ -184,12 +185,22 @@ class SearchDecoder implements Decoder {
     if (loading.levels < needed) await loading.wait(needed, signal);
     const checked = searchShape(index, options);
     using filters = batchFilters(index, options, checked.batchSize);
-    const shape: SearchShape = { ...checked, filters: filters.rows };
-    const { endToken, batchSize, beamSize } = shape;
+    const results = new ResultRules(loadedIndexOf(index), filters.shared, duplicates);
+    const { liveRows = false } = model as Model;
+    const shape: SearchShape = {
+      ...checked,
+      filters: filters.filters,
+      exclusions: filters.exclusions,
+      placesOf: results.dropsRepeated ? results.placesOf(checked.results) : undefined,
+      liveRows,
+    };
+    const { endToken } = shape;
     const course: SearchControl = {
       steps: index.maxLength + (endToken === undefined ? 0 : 1),
       // No beam ends before the last step.
       hasFixedLength: endToken === undefined && index.levels.at(-1)!.ends === index.size,
+      signal,
+      isLoaded: () => loading.levels >= index.maxLength,
       check: () => {
         signal?.throwIfAborted();
         this.#open();
@@ -200,7 +211,7 @@ class SearchDecoder implements Decoder {
       },
     };
     const [beams, backend] = await this.#run(model, shape, course);
-    return toResult(loadedIndexOf(index), batchSize, beamSize, beams, filters.rows, backend);
+    return toResult(loadedIndexOf(index), shape, beams, results, backend);
   }
 
   async #run(
@@ -239,7 +250,8 @@ class SearchDecoder implements Decoder {
         { cause },
       );
     }
-    return [await runModel(this.#open().wasm, shape, cpuModel, course), "wasm"];
+    const { liveRows = false } = cpuModel;
+    return [await runModel(this.#open().wasm, { ...shape, liveRows }, cpuModel, course), "wasm"];
   }
 
   /** The index on a model's device: placed there once. */

@@ -36,7 +36,7 @@ export interface FoundSequence {
 export function sequencesOf(
   result: BeamSearchResult,
 ): FoundSequence[][] {
-  const { batchSize, beamSize, maxLength, counts, ordinals, scores, lengths, sequences } = result;
+  const { batchSize, results, maxLength, counts, ordinals, scores, lengths, sequences } = result;
   const { items, itemStarts } = result;
   if (!(items instanceof Uint32Array && itemStarts instanceof Uint32Array)) {
     throw typeError(
@@ -48,7 +48,7 @@ export function sequencesOf(
     { length: batchSize },
     (_, row) =>
       Array.from({ length: counts[row] }, (_, place) => {
-        const at = row * beamSize + place;
+        const at = row * results + place;
         const start = at * maxLength;
         return {
           ordinal: ordinals[at],

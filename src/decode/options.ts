@@ -18,6 +18,8 @@ const MAX_ROWS = 2 ** 24;
 const SEARCH_OPTIONS = [
   "batchSize",
   "beamSize",
+  "results",
+  "duplicates",
   "vocabSize",
   "tokensPerBeam",
   "normalize",
@@ -35,11 +37,16 @@ const SEARCH_OPTIONS = [
  *
  * @throws {RangeError} if a number is out of range. @throws {TypeError} if something is of a wrong kind.
  */
-export function searchShape(index: ConstraintIndex, options: BeamSearchOptions): SearchShape {
+export function searchShape(
+  index: ConstraintIndex,
+  options: BeamSearchOptions,
+): SearchShape & { results: number } {
   checkOptionNames("beamSearch", options, SEARCH_OPTIONS);
   const {
     batchSize = 1,
     beamSize,
+    results = beamSize,
+    duplicates = "keep",
     vocabSize = index.vocabSize,
     tokensPerBeam,
     normalize = "vocab",
@@ -48,6 +55,13 @@ export function searchShape(index: ConstraintIndex, options: BeamSearchOptions):
     padToken = 0,
   } = options;
   integer("beamSize", beamSize, 1, MAX_BEAMS);
+  integer("results", results, 1, beamSize);
+  if (duplicates !== "keep" && duplicates !== "best") {
+    throw typeError(
+      `Cannot search: duplicates is ${String(duplicates)}, expected "keep" or "best"; itemsOf sums`,
+      { expected: ["keep", "best"], actual: duplicates },
+    );
+  }
   integer("batchSize", batchSize, 1, Math.floor(MAX_ROWS / beamSize));
   if (
     !(Number.isInteger(vocabSize) && vocabSize >= index.vocabSize && vocabSize <= 4 * MAX_VOCAB)
@@ -83,6 +97,7 @@ export function searchShape(index: ConstraintIndex, options: BeamSearchOptions):
   return {
     batchSize,
     beamSize,
+    results,
     logitWidth: vocabSize,
     normalize,
     tokensPerBeam,

@@ -1,9 +1,9 @@
 /** What a search takes and gives: models, options, results. */
 import type { ItemFilter } from "../index/item_filter.ts";
 import type { Logits, Normalize } from "../kernels/kernel.ts";
-import type { GpuLogits } from "../kernels/webgpu/gpu_search.ts";
+import type { GpuLogits, GpuRunLogits } from "../kernels/webgpu/gpu_search.ts";
 
-export type { GpuLogits, Logits, Normalize };
+export type { GpuLogits, GpuRunLogits, Logits, Normalize };
 
 /** Where a search ran. */
 export type Backend = "webgpu" | "wasm";
@@ -107,12 +107,6 @@ export interface GpuRunInput extends GpuModelInput {
   readonly tokens: GPUBuffer;
 }
 
-/** Logits of runs in GPU memory: [rows, width, W]. */
-export interface GpuRunLogits extends GpuLogits {
-  /** Elements from the start of one position to the start of the next; at least W. */
-  positionStride: number;
-}
-
 /**
  * A model whose logits are made and stay on the GPU. A search with it waits for the GPU once, at its end.
  *
@@ -138,6 +132,17 @@ export interface BeamSearchOptions {
   batchSize?: number;
   /** M, 1 … 1024. */
   beamSize: number;
+  /**
+   * K, results for each batch row, 1 … M. Default M. They are the first K of the M, and the search stops as soon as these
+   * cannot change any more: where sequences differ in length, or with `endToken`, that saves most of the model's work.
+   * With `normalize: "none"` it does not stop early.
+   */
+  results?: number;
+  /**
+   * What becomes of a sequence whose items were all found by better ones: it keeps its place among the results
+   * (`"keep"`, the default), or takes none (`"best"`).
+   */
+  duplicates?: "keep" | "best";
   /** W, logits per row, at least `index.vocabSize` (the default). */
   vocabSize?: number;
   /** Consider only the best so many tokens of each beam. Default: all, which is exact. */
@@ -164,8 +169,8 @@ export interface BeamSearchOptions {
   filter?: ItemFilter | readonly (ItemFilter | undefined)[];
   /**
    * Ordinals per batch row, at most 10 000 each, that are taken from its filter, or from the whole set; undefined for
-   * none. Costs a copy of the filter per batch row (0.5 ms for 10 million sequences), and about
-   * 0.25 µs per ordinal; on a GPU also the upload of that copy. What many searches share is cheaper as a filter.
+   * none. Costs about a microsecond per ordinal at the start, and next to nothing in the steps; no filter is copied. What
+   * many searches share is cheaper as a filter.
    */
   exclude?: readonly (ArrayLike<number> | undefined)[];
   /**
@@ -179,30 +184,32 @@ export interface BeamSearchOptions {
   signal?: AbortSignal;
 }
 
-/** The best M sequences of every batch row, best first. */
+/** The best K sequences of every batch row, best first. K is `results`. */
 export interface BeamSearchResult {
   /** B */
   batchSize: number;
   /** M */
   beamSize: number;
+  /** K */
+  results: number;
   /** Longest sequence of the index. */
   maxLength: number;
-  /** [B, M, maxLength], padded with 0xFFFFFFFF. */
+  /** [B, K, maxLength], padded with 0xFFFFFFFF. */
   sequences: Uint32Array;
-  /** [B, M] tokens in each sequence; 0 where there is none. */
+  /** [B, K] tokens in each sequence; 0 where there is none. */
   lengths: Uint32Array;
-  /** [B, M] sums of natural log-probabilities; -Infinity where there is none. */
+  /** [B, K] sums of natural log-probabilities; -Infinity where there is none. */
   scores: Float32Array;
-  /** [B, M] sequence numbers of the index; 0xFFFFFFFF where there is none. */
+  /** [B, K] sequence numbers of the index; 0xFFFFFFFF where there is none. */
   ordinals: Uint32Array;
-  /** [B] how many of the M are there. They come first. */
+  /** [B] how many of the K are there. They come first. */
   counts: Uint32Array;
   /**
    * [N, 2] which items of each sequence passed the filter of its batch row, for {@linkcode itemsOf}: runs of item
    * numbers, the first and the one behind the last; or an ordinal and 0xFFFFFFFF, for all items of that sequence.
    */
   items: Uint32Array;
-  /** [B·M + 1] the first run of each place; the last number is N. */
+  /** [B·K + 1] the first run of each place; the last number is N. */
   itemStarts: Uint32Array;
   /** Where the search ran. */
   backend: Backend;

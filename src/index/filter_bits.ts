@@ -220,7 +220,7 @@ export class FilterBits {
   without(sequences: Uint32Array, entries: readonly EntryPlace[] = []): FilterBits {
     const { loaded, address, byteLength } = this;
     const { heap, table, shape } = loaded;
-    const { shared, emptied } = this.#sharedWithout(entries);
+    const { shared, emptied } = sharedWithout(loaded, this.shared, entries);
     const ordinals = Uint32Array.from([...sequences, ...emptied]);
     return FilterBits.#make(loaded, shared, (result) => {
       const words = shape.levels.length * 2;
@@ -237,25 +237,6 @@ export class FilterBits {
       heap.exports.forbid(table, record, record + 4 * words, ordinals.length);
       heap.free(record);
     });
-  }
-
-  /** Shared entries without some, and the sequences of which then none is left. */
-  #sharedWithout(entries: readonly EntryPlace[]) {
-    let { shared } = this;
-    if (entries.some((entry) => entry.shared)) {
-      shared = shared?.slice() ??
-        new Uint32Array(Math.ceil(Entries.of(this.loaded).sharedCount / 32)).fill(-1);
-    }
-    for (const { shared: place } of entries) {
-      if (place) shared![place.number >>> 5] &= ~(1 << (place.number & 31));
-    }
-    const emptied = new Set<number>();
-    for (const { ordinal, shared: place } of entries) {
-      let number = place?.from ?? 0;
-      while (place && number < place.to && !hasEntry(shared!, number)) number++;
-      if (!place || number === place.to) emptied.add(ordinal);
-    }
-    return { shared, emptied };
   }
 
   /** Allowed sequences. One pass over the ends. */
@@ -378,4 +359,26 @@ export class FilterBits {
     }
     heap.free(scratch);
   }
+}
+
+/** Shared entries (all, if undefined) without some, and the sequences of which then none is left. */
+export function sharedWithout(
+  loaded: LoadedIndex,
+  shared: SharedBits | undefined,
+  entries: readonly EntryPlace[],
+): { shared: SharedBits | undefined; emptied: Set<number> } {
+  if (entries.some((entry) => entry.shared)) {
+    shared = shared?.slice() ??
+      new Uint32Array(Math.ceil(Entries.of(loaded).sharedCount / 32)).fill(-1);
+  }
+  for (const { shared: place } of entries) {
+    if (place) shared![place.number >>> 5] &= ~(1 << (place.number & 31));
+  }
+  const emptied = new Set<number>();
+  for (const { ordinal, shared: place } of entries) {
+    let number = place?.from ?? 0;
+    while (place && number < place.to && !hasEntry(shared!, number)) number++;
+    if (!place || number === place.to) emptied.add(ordinal);
+  }
+  return { shared, emptied };
 }

@@ -6,6 +6,7 @@
  * leaves the best M candidates of every batch row as beams. Ties: lower parent row, then lower token.
  */
 import type { FilterBits } from "../index/filter_bits.ts";
+import type { Exclusions } from "./exclusions.ts";
 
 /** How logits become log-probabilities. */
 export type Normalize = "vocab" | "allowed" | "none";
@@ -32,6 +33,17 @@ export interface SearchShape {
   padToken: number;
   /** Per batch row, what is allowed; undefined allows everything. */
   filters?: readonly (FilterBits | undefined)[];
+  /** Per batch row, what is taken from that; undefined takes nothing. */
+  exclusions?: readonly (Exclusions | undefined)[];
+  /** K, default M: a batch row is settled, and loses its live beams, when its first K results cannot change any more. */
+  results?: number;
+  /**
+   * How many places hold the K results of a batch row, whose first ones, given here, have ended; undefined if these do
+   * not. Without it every place is a result.
+   */
+  placesOf?: (batch: number, edges: Uint32Array, lengths: Uint32Array) => number | undefined;
+  /** Whether the model is shown live rows alone. */
+  liveRows?: boolean;
 }
 
 /**
@@ -51,11 +63,38 @@ export interface Beams {
   status: Uint32Array;
 }
 
+/**
+ * What is left of a search in which every live beam has one way to go on: the row of each, and the tokens that it is fed
+ * to score the rest.
+ */
+export interface Runs {
+  /** Live beams. */
+  readonly rows: number;
+  /** Most logits that a row needs. */
+  readonly width: number;
+  /** [rows, width], `padToken` behind each row's own. */
+  readonly tokens: Uint32Array<ArrayBuffer>;
+  /** [rows] logits that each row needs, as many as the tokens that it is fed. */
+  readonly lengths: Uint32Array<ArrayBuffer>;
+  /** [rows] as the search's own. */
+  readonly parents: Uint32Array<ArrayBuffer>;
+  /** [rows] */
+  readonly batch: Uint32Array<ArrayBuffer>;
+  /**
+   * Takes logits [count, width, W] of the rows from `first` on.
+   *
+   * @throws {ModelOutputError} if they are not that many, or one that counts is +infinity.
+   */
+  score(first: number, count: number, logits: Logits): void;
+  /** Ends the search with what was scored; a row that was not scored keeps its score. Beams end and rank as step by step. */
+  finish(): void;
+}
+
 /** One search: its beams, its workspace. Dispose of it to give the workspace back. */
 export interface KernelSearch extends Disposable {
   /** Step that `advance` computes next: 0 … */
   readonly step: number;
-  /** Rows of that step: B at step 0, then B·M. */
+  /** Rows of that step: B at step 0, then B·M, or as many as live. */
   readonly rows: number;
   /** Whether a beam is left that the model can extend or end. */
   readonly isLive: boolean;
@@ -63,6 +102,8 @@ export interface KernelSearch extends Disposable {
   tokens(): Uint32Array<ArrayBuffer>;
   /** [rows] row of the step before that each row continues; empty at step 0. A copy. */
   parents(): Uint32Array<ArrayBuffer>;
+  /** [rows] batch row of each row. A copy. */
+  batch(): Uint32Array<ArrayBuffer>;
   /**
    * [rows, W] memory for logits that `advance` reads without a copy. Valid until memory grows; rows that are
    * not written after that are noticed.
@@ -75,6 +116,8 @@ export interface KernelSearch extends Disposable {
    * live row of `out` was not written.
    */
   advance(logits: Logits): void | Promise<void>;
+  /** What is left, if every live beam has one way to go on. All levels must be there. */
+  runs?(): Runs | undefined;
   /** The beams as they stand. Copies. */
   beams(): Beams;
   /** Puts beams in place for a step, as if the steps before had led there. */

@@ -46,7 +46,19 @@ export interface WasmExports {
   logSumExp(row: number, n: number): number;
   rowMax(row: number, n: number): number;
   widen(source: number, target: number, n: number): void;
-  stepRows(search: number, first: number, rows: number, logits: number, form: number): number;
+  exclude(
+    levels: number,
+    depth: number,
+    rules: number,
+    stride: number,
+    ordinals: number,
+    count: number,
+    out: number,
+    room: number,
+  ): number;
+  followRun(level: number, state: number, rule: number, stride: number, out: number): number;
+  scoreToken(search: number, logits: number, form: number, token: number, out: number): number;
+  stepRows(search: number, first: number, rows: number, form: number): number;
   scanColumns(rows: number, count: number, length: number, size: number, bounds: number): void;
   countBuckets(
     rows: number,

@@ -59,7 +59,11 @@ Deno.test("The oracle ranks stops, ended beams and children", () => {
   const filter = set.filter((ordinal) => [2, 3].includes(ordinal));
   assert.deepEqual(set.sequences[2], [0, 0]);
   assert.deepEqual(words(oracleStep([beams[0]], rows, { ...none, filter })), ["0 0 -2", "0 1 -2"]);
-  assert.throws(() => oracleStep([beams[0]], [[0, 0, 0, Infinity]], none), ModelOutputError);
+  const infinite = [[0, Infinity, 0, 0]];
+  assert.throws(() => oracleStep([beams[0]], infinite, none), ModelOutputError);
+  // Nothing is wrong where the token is not allowed; it takes all probability.
+  assert.deepEqual(words(oracleStep([beams[3]], infinite, none)), ["0 0 -1"]);
+  assert.deepEqual(words(oracleStep([beams[3]], infinite)), []);
 });
 
 Deno.test("The oracle normalizes over the vocabulary or over what is allowed", () => {

@@ -110,7 +110,10 @@ export function searchSuite(
     const { oracle, result, expected, shown } = await solve(problem);
     const resolution = oracle.maxLength * magnitude(problem.rule) * 2 ** -22;
     const near = expected.gaps.some((gap) => gap < 1e-3);
-    if (!near) assert.equal(shown.length, expected.shown.length, "Steps");
+    // Where one token alone is allowed its score is known: that may save the last steps.
+    if (problem.options.normalize === "allowed") {
+      assert.ok(near || shown.length <= expected.shown.length, "Steps");
+    } else if (!near) assert.equal(shown.length, expected.shown.length, "Steps");
     return assertClose(result, expected, resolution);
   }
 

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
 import { maskLogits } from "../../src/decode/mask.ts";
 import { searchShape } from "../../src/decode/options.ts";
-import { toResult } from "../../src/decode/result.ts";
+import { ResultRules, toResult } from "../../src/decode/result.ts";
 import type { BeamSearchOptions } from "../../src/decode/types.ts";
 import { loadedIndexOf } from "../../src/index/constraint_index.ts";
 import { BEAM_BITS } from "../../src/kernels/constants.ts";
@@ -91,16 +91,23 @@ function search(
   answers: Answers,
 ): void {
   const loaded = loadedIndexOf(index);
-  const { batchSize = 1, beamSize, endToken } = options;
+  const { beamSize, endToken } = options;
   const width = options.vocabSize ?? index.vocabSize;
-  using search = new WasmKernel(loaded).begin(searchShape(index, options));
+  const shape = searchShape(index, options);
+  using search = new WasmKernel(loaded).begin(shape);
   const steps = index.maxLength + (endToken === undefined ? 0 : 1);
   while (search.step < steps && search.isLive) {
     search.advance(logitsOf(search, width, seed + search.step));
     assertBeams(index, search, width);
     answers.push(...search.tokens(), ...search.parents());
   }
-  const result = toResult(loaded, batchSize, beamSize, search.beams(), undefined, "wasm");
+  const result = toResult(
+    loaded,
+    shape,
+    search.beams(),
+    new ResultRules(loaded, [], "keep"),
+    "wasm",
+  );
   const { sequences, ordinals, counts, scores, lengths } = result;
   const beams = ordinals.length;
   for (let beam = 0; beam < beams; beam++) {

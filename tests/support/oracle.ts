@@ -176,7 +176,7 @@ function rank(a: OracleCandidate, b: OracleCandidate): number {
 
 function logSumExp(values: readonly number[]): number {
   const max = values.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (max === -Infinity) return max;
+  if (!Number.isFinite(max)) return max;
   return max + Math.log(values.reduce((sum, x) => sum + Math.exp(x - max), 0));
 }
 
@@ -184,7 +184,7 @@ function logSumExp(values: readonly number[]): number {
  * All candidates of one batch row, best first, not only the best M. `rows[i]` holds the logits of
  * `beams[i]` and is read only where that beam lives.
  *
- * @throws {ModelOutputError} If such a row holds +infinity; `row` counts among `beams`.
+ * @throws {ModelOutputError} If such a row holds +infinity at an allowed token; `row` counts among `beams`.
  */
 export function oracleStep(
   beams: readonly (OracleBeam | undefined)[],
@@ -210,19 +210,21 @@ export function oracleStep(
     if (ended) return push(parent, NONE, node, score, true);
 
     const logits = Array.from(rows[parent], (x) => Number.isNaN(x) ? -Infinity : x);
-    if (logits.includes(Infinity)) {
-      throw new ModelOutputError("infinite", "Logit is +infinity", { row: parent });
-    }
     const stops = isEnd(node);
     const children = childrenOf(node);
     const open = children.map(([token]) => token);
     if (stops && endToken !== undefined) open.push(endToken);
+    // One token alone has probability 1, whatever its logit.
+    const isOnly = normalize === "allowed" && open.length === 1;
+    if (!isOnly && open.some((token) => logits[token] === Infinity)) {
+      throw new ModelOutputError("infinite", "Logit is +infinity", { row: parent });
+    }
     const lse = normalize === "none"
       ? 0
       : logSumExp(normalize === "vocab" ? logits : open.map((token) => logits[token]));
     // -infinity less -infinity is no number: such tokens are no candidates whatever the sum is.
     const logProb = (token: number) =>
-      logits[token] === -Infinity ? -Infinity : logits[token] - lse;
+      isOnly ? 0 : logits[token] === -Infinity ? -Infinity : logits[token] - lse;
 
     children
       .sort(([a], [b]) => logits[a] === logits[b] ? a - b : logits[b] - logits[a])

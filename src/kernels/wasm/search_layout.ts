@@ -41,8 +41,12 @@ export const SEARCH_FIELDS = [
   "ROW_TOUCHED",
   /** [maxLength + 2] f32: length^-lengthPenalty. */
   "LENGTH_NORMS",
-  /** [B, 2] addresses of the step's edge filter and end filter, 0 = none; or 0. */
-  "FILTERS",
+  /** [steps, B] records of `RULE_FIELDS`; or 0 where all is allowed. */
+  "RULES",
+  /** Bytes from the records of a step to those of the next. */
+  "RULES_STRIDE",
+  /** [B·M] addresses of the logits of each row. Rows that are not live have none. */
+  "ROW_LOGITS",
 ] as const;
 
 /** Forms of logits that a step is given, numbered in this order: the last are rows of float32 whose ends were marked. */

@@ -1,13 +1,15 @@
 /** One search on WebGPU. */
 import { BackendError, LimitError, ModelOutputError } from "../../errors.ts";
-import type { FilterBits } from "../../index/filter_bits.ts";
 import { NONE } from "../../index/format/layout.ts";
 import type { Beams, KernelSearch, Logits, SearchShape } from "../kernel.ts";
 import { checkLogits, infiniteLogit } from "../check_logits.ts";
 import { lengthNorms } from "../length_norms.ts";
 import { BEAM_BITS, BEAM_FIELDS, NORMALIZE_MODES } from "../constants.ts";
+import { maySettle } from "../settle.ts";
+import { goesOn, ShownRows } from "../shown_rows.ts";
 import {
   type CompiledKernel,
+  compileOnce,
   freeBuffer,
   gridOf,
   makeBuffer,
@@ -17,6 +19,8 @@ import {
 import type { GpuFilters } from "./gpu_filters.ts";
 import { PARAM_BYTES, PARAM_FIELDS, type Params } from "./shaders/params.ts";
 import { RECORD_WORDS } from "./shaders/rows.ts";
+import { WORKGROUP } from "./shaders/common.ts";
+import { SPELL_KERNEL } from "./shaders/spell.ts";
 
 /** Logits [rows, W] where a model left them, in a buffer of its device. */
 export interface GpuLogits {
@@ -30,13 +34,31 @@ export interface GpuLogits {
   type: "float32" | "float16";
 }
 
+/** Logits of runs in GPU memory: [rows, width, W]. */
+export interface GpuRunLogits extends GpuLogits {
+  /** Elements from the start of one position to the start of the next; at least W. */
+  positionStride: number;
+}
+
 const BEAM_ARRAYS = BEAM_FIELDS.length;
+/** Behind them: rows of runs that beams come of. */
+const GPU_ARRAYS = BEAM_ARRAYS + 1;
+/** Words of a batch row's rule. */
+const RULE_WORDS = 8;
+/** Logits of runs take no more. */
+const RUN_BYTES = 2 ** 28;
 
 /** Where a level stands in the index buffer, and its record with addresses relative to that, in words. */
 export interface Level {
   offset: number;
   byteLength: number;
   record: Partial<Params>;
+  edges: number;
+  /** Sequences that end on it. */
+  ends: number;
+  /** Whether every row has one edge, and whether inner edges end sequences. */
+  isUnary: boolean;
+  hasInnerEnds: boolean;
 }
 
 /** What benches and tests want to know of a kernel's searches. */
@@ -61,7 +83,7 @@ export interface GpuShared {
 /** One search in GPU buffers. Nothing waits for the GPU but {@linkcode read}. */
 export class GpuSearch implements KernelSearch {
   step = 0;
-  /** [B·M] u32: what `tokens` and `parents` hold on the CPU side, ready for a kernel of the model. */
+  /** [rows] u32: what `tokens` and `parents` hold on the CPU side, ready for a kernel of the model. */
   readonly tokenBuffer: GPUBuffer;
   readonly parentBuffer: GPUBuffer;
   #shared: GpuShared;
@@ -71,8 +93,11 @@ export class GpuSearch implements KernelSearch {
   #records: GPUBuffer;
   #params: GPUBuffer;
   #flags: GPUBuffer;
-  #lengthNorms: GPUBuffer;
-  #filterTable: GPUBuffer;
+  /** Factors from score to rank; then, from `#rulesAt` on, rules by step and batch row, and their lists. */
+  #data: GPUBuffer;
+  #rulesAt: number | undefined;
+  /** Rows of a model on the CPU that is shown live ones alone. */
+  #shown: ShownRows | undefined;
   #filterGeneration: number;
   #staging: GPUBuffer;
   #upload: GPUBuffer | undefined;
@@ -82,21 +107,22 @@ export class GpuSearch implements KernelSearch {
   /** What the last readback brought. */
   #last: { beams: Beams; tokens: Uint32Array<ArrayBuffer>; parents: Uint32Array<ArrayBuffer> };
 
-  constructor(shape: SearchShape, shared: GpuShared) {
-    const { batchSize: B, beamSize: M, filters: rowFilters } = shape;
+  /** @param isForCpu whether the model is on the CPU: the beams are read after every step. */
+  constructor(shape: SearchShape, shared: GpuShared, isForCpu: boolean) {
+    const { batchSize: B, beamSize: M } = shape;
     const { device, levels, filters } = shared;
     this.#shared = shared;
     this.#shape = shape;
     this.#stride = B * M;
+    if (isForCpu && shape.liveRows) this.#shown = new ShownRows(B);
     const steps = levels.length + 1;
     const slots = 1 + Math.max(...levels.map(({ record }) => this.#keep(record.MAX_BRANCH!)));
     const recordBytes = this.#stride * 4 * (1 + slots * RECORD_WORDS) + 256;
-    const tableWords = rowFilters ? this.#tableStride * steps : 64;
     this.#require(recordBytes, "candidates");
-    this.#require(tableWords * 4, "filters");
     this.#require(4 * this.#stagingWords(steps), "results");
     if (B > MAX_GRID) throw tooLarge("batch rows", MAX_GRID, B);
-    const table = rowFilters && this.#placeFilters(rowFilters, steps);
+    const data = this.#makeData();
+    this.#require(4 * data.length, "filters");
     this.#filterGeneration = filters.generation;
     const { STORAGE, COPY_DST, COPY_SRC, UNIFORM, MAP_READ } = GPUBufferUsage;
     const make = (label: string, words: number, usage = STORAGE | COPY_DST | COPY_SRC) => {
@@ -105,19 +131,17 @@ export class GpuSearch implements KernelSearch {
       return buffer;
     };
     this.#watch(device);
-    this.#beams = [0, 1].map((i) => make(`beams ${i}`, BEAM_ARRAYS * this.#stride + B));
+    this.#beams = [0, 1].map((i) => make(`beams ${i}`, GPU_ARRAYS * this.#stride + B));
     this.#records = make("records", recordBytes / 4);
     this.tokenBuffer = make("tokens", this.#stride);
     this.parentBuffer = make("parents", this.#stride);
-    this.#params = make("params", steps * PARAM_BYTES / 4, UNIFORM | COPY_DST);
+    this.#params = make("params", 2 * steps * PARAM_BYTES / 4, UNIFORM | COPY_DST);
     this.#flags = make("flags", steps);
-    this.#lengthNorms = make("length norms", steps + 1);
-    this.#filterTable = make("filter table", tableWords);
+    this.#data = make("search data", data.length);
     this.#staging = make("staging", this.#stagingWords(steps), MAP_READ | COPY_DST);
     const { queue } = device;
     queue.writeBuffer(this.#flags, 0, new Uint32Array(steps).fill(NONE));
-    queue.writeBuffer(this.#lengthNorms, 0, lengthNorms(steps + 1, shape.lengthPenalty));
-    if (table) queue.writeBuffer(this.#filterTable, 0, table);
+    queue.writeBuffer(this.#data, 0, data);
     const root = emptyBeams(this.#stride);
     root.scores.fill(0, 0, B);
     root.states.fill(0, 0, B);
@@ -127,47 +151,83 @@ export class GpuSearch implements KernelSearch {
     this.#unwatch();
   }
 
-  /** Places the filters; returns, per step and batch row, the words where edges and ends of its level start. */
-  #placeFilters(
-    filters: readonly (FilterBits | undefined)[],
-    steps: number,
-  ): Uint32Array<ArrayBuffer> {
-    const { device } = this.#shared;
-    const table = new Uint32Array(this.#tableStride * steps).fill(NONE);
+  /**
+   * What the kernels read of the search: factors by length; and per step and batch row the words where the filter's bits of
+   * edges and ends start, and where the lists of its exclusions start and end. Places the filters.
+   */
+  #makeData(): Uint32Array<ArrayBuffer> {
+    const { batchSize: B, filters, exclusions, lengthPenalty } = this.#shape;
+    const { device, levels } = this.#shared;
+    const norms = new Uint32Array(lengthNorms(levels.length + 2, lengthPenalty).buffer);
+    if (!filters && !exclusions) return norms;
+    const lists =
+      exclusions?.map((list) => list && list.loaded.heap.u32(list.address, list.byteLength / 4)) ??
+        [];
+    const at = this.#rulesAt = norms.length;
+    let end = at + levels.length * B * RULE_WORDS;
+    const data = new Uint32Array(end + lists.reduce((sum, list) => sum + (list?.length ?? 0), 0));
+    data.set(norms);
     this.#watch(device);
     try {
-      filters.forEach((filter, b) => {
-        if (!filter) return;
-        const start = this.#shared.filters.place(filter);
-        filter.edges.forEach((edges, d) => {
-          const at = d * this.#tableStride + 2 * b;
-          const ends = filter.ends[d];
-          table[at] = start + edges / 4;
-          if (ends !== undefined) table[at + 1] = start + ends / 4;
+      for (let b = 0; b < B; b++) {
+        const filter = filters?.[b];
+        const start = filter && this.#shared.filters.place(filter);
+        levels.forEach((_, d) => {
+          const rule = data.subarray(at + (d * B + b) * RULE_WORDS).fill(NONE, 0, 2);
+          const ends = filter?.ends[d];
+          if (filter) rule[0] = start! + filter.edges[d] / 4;
+          if (ends !== undefined) rule[1] = start! + ends / 4;
+          exclusions?.[b]?.lists[d].forEach((bytes, i) => rule[2 + i] = end + bytes / 4);
         });
-      });
+        if (!lists[b]) continue;
+        data.set(lists[b]!, end);
+        end += lists[b]!.length;
+      }
     } finally {
       this.#unwatch();
     }
-    return table;
+    return data;
+  }
+
+  /** Rows of a batch row at a step: no more than there are prefixes for beams to stand on, if the model takes that. */
+  #widthAt(step: number): number {
+    const { beamSize, liveRows } = this.#shape;
+    if (step === 0) return 1;
+    if (!liveRows || this.#shown) return beamSize;
+    const { levels } = this.#shared;
+    const ended = levels.slice(0, step - 1).reduce((sum, { ends }) => sum + ends, 0);
+    return Math.min(beamSize, ended + (levels[step - 1]?.edges ?? 0));
+  }
+
+  /** Beams of a batch row that the model is shown. */
+  get width(): number {
+    return this.#widthAt(this.step);
   }
 
   get rows(): number {
-    return this.step === 0 ? this.#shape.batchSize : this.#stride;
+    return this.#shown?.beams.length ?? this.#allRows;
+  }
+
+  get #allRows(): number {
+    return this.#shape.batchSize * this.width;
   }
 
   get isLive(): boolean {
-    return this.#last.beams.status.some((status) =>
-      status & (BEAM_BITS.LIVE | BEAM_BITS.STOPPABLE)
-    );
+    return this.#last.beams.status.some(goesOn);
   }
 
   tokens(): Uint32Array<ArrayBuffer> {
-    return this.#last.tokens;
+    const { tokens } = this.#last;
+    return this.step > 0 && this.#shown ? this.#shown.beams.map((beam) => tokens[beam]) : tokens;
   }
 
   parents(): Uint32Array<ArrayBuffer> {
-    return this.#last.parents;
+    return this.#shown?.parents ?? this.#last.parents;
+  }
+
+  batch(): Uint32Array<ArrayBuffer> {
+    const beams = this.#shown?.beams ?? Uint32Array.from({ length: this.rows }, (_, i) => i);
+    return beams.map((beam) => Math.floor(beam / this.width));
   }
 
   out(): Float32Array<ArrayBuffer> {
@@ -192,12 +252,17 @@ export class GpuSearch implements KernelSearch {
         GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST,
       ),
     );
-    let bytes = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
-    if (bytes.length % 4 !== 0) {
-      // Writes to the GPU are multiples of 4 bytes.
-      const padded = new Uint8Array(bytes.length + 2);
-      padded.set(bytes);
-      bytes = padded;
+    const given = new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength);
+    let bytes = given;
+    const rowBytes = logitWidth * logits.BYTES_PER_ELEMENT;
+    const length = Math.ceil(this.#allRows * rowBytes / 4) * 4;
+    if (bytes.length !== length) {
+      // Rows go to the places of their beams; writes to the GPU are multiples of 4 bytes.
+      bytes = new Uint8Array(length);
+      for (let row = 0; row < this.rows; row++) {
+        const beam = this.#shown?.beams[row] ?? row;
+        bytes.set(given.subarray(row * rowBytes, (row + 1) * rowBytes), beam * rowBytes);
+      }
     }
     device.queue.writeBuffer(this.#upload, 0, bytes as Uint8Array<ArrayBuffer>);
     this.#unwatch();
@@ -208,6 +273,7 @@ export class GpuSearch implements KernelSearch {
       type: isHalf ? "float16" : "float32",
     });
     await this.read();
+    this.#shown?.follow(this.#last.beams.status, this.#last.parents);
   }
 
   /**
@@ -216,25 +282,32 @@ export class GpuSearch implements KernelSearch {
    * @throws {ModelOutputError} if the buffer cannot hold the rows.
    */
   advanceOnGpu(logits: GpuLogits): void {
+    const { resource, first } = this.#bindLogits(logits, this.#allRows);
+    this.#advance(resource, first, logits, 0);
+  }
+
+  /** @param run 0; or 1 for the first position of runs, 2 for the others. */
+  #advance(resource: GPUBufferBinding, first: number, logits: GpuLogits, run: number): void {
     const { device } = this.#shared;
-    const { beamSize: M, logitWidth: W } = this.#shape;
-    const rows = this.rows;
-    if (this.#shape.filters && this.#shared.filters.generation !== this.#filterGeneration) {
+    const { batchSize: B, logitWidth: W, filters, lengthPenalty, results } = this.#shape;
+    if (filters && this.#shared.filters.generation !== this.#filterGeneration) {
       throw new BackendError(
         "out-of-memory",
         "Cannot search on the GPU: there was no memory for its filters",
       );
     }
-    const binding = this.#bindLogits(logits);
-    const level = this.#shared.levels[this.step];
+    const { levels } = this.#shared;
+    const level = levels[this.step];
+    const rows = this.#allRows;
+    const isRuled = level !== undefined && this.#rulesAt !== undefined;
     const record: Partial<Params> = {
       ...level?.record,
       STEP: this.step,
       ROWS: rows,
-      ROWS_PER_BATCH: this.step === 0 ? 1 : M,
-      BEAMS: M,
+      ROWS_PER_BATCH: this.width,
+      BEAMS: this.#widthAt(this.step + 1),
       WIDTH: W,
-      LOGITS_OFFSET: binding.first,
+      LOGITS_OFFSET: first,
       LOGITS_STRIDE: logits.rowStride,
       LOGITS_HALF: Number(logits.type === "float16"),
       MODE: NORMALIZE_MODES.indexOf(this.#shape.normalize),
@@ -244,11 +317,14 @@ export class GpuSearch implements KernelSearch {
       KEEP: level ? this.#keep(level.record.MAX_BRANCH!) : 0,
       RECORDS_AT: Math.ceil(rows / 4) * 4,
       GRID_X: gridOf(rows)[0],
-      FILTERED: Number(level !== undefined && this.#shape.filters !== undefined),
+      RULES_AT: isRuled ? this.#rulesAt! + this.step * B * RULE_WORDS : NONE,
+      RESULTS: maySettle(this.#shape) && !this.#shape.placesOf ? results! : 0,
+      FARTHEST: lengthPenalty === 0 ? 0 : lengthPenalty > 0 ? levels.length : this.step + 1,
+      RUN: run,
     };
     this.#watch(device);
     try {
-      this.#encode(record, binding.resource, level);
+      this.#encode(record, resource, level);
     } finally {
       this.#unwatch();
     }
@@ -256,27 +332,87 @@ export class GpuSearch implements KernelSearch {
     this.step++;
   }
 
+  /**
+   * Logits that each row still needs, if from here on no live beam has a choice, as far as the index alone can tell: every
+   * row of the levels that are left has one edge, and nothing ends before the last. Else undefined.
+   */
+  get runWidth(): number | undefined {
+    const { step } = this;
+    const { levels } = this.#shared;
+    const { endToken, logitWidth } = this.#shape;
+    const width = levels.length - step + (endToken === undefined ? 0 : 1);
+    const { maxStorageBufferBindingSize } = this.#shared.device.limits;
+    const most = Math.min(RUN_BYTES, maxStorageBufferBindingSize);
+    if (step === 0 || width < 2 || this.#allRows * width * logitWidth * 4 > most) return undefined;
+    const isForced = levels.slice(step).every(({ isUnary }) => isUnary) &&
+      !levels.slice(step - 1).some(({ hasInnerEnds }) => hasInnerEnds);
+    return isForced ? width : undefined;
+  }
+
+  /** Spells what is left into a buffer [rows, width]: what the model is fed. It belongs to the search. Does not wait. */
+  async spellRuns(width: number): Promise<GPUBuffer> {
+    const { device, levels, index } = this.#shared;
+    const kernel = await compileOnce(device, SPELL_KERNEL);
+    const rows = this.#allRows;
+    const { STORAGE, COPY_SRC, COPY_DST } = GPUBufferUsage;
+    this.#watch(device);
+    const usage = STORAGE | COPY_SRC | COPY_DST;
+    const states = this.#own(makeBuffer(device, "run states", rows * 4, usage));
+    const run = this.#own(makeBuffer(device, "run tokens", rows * width * 4, usage));
+    const encoder = device.createCommandEncoder({ label: "espalier spell" });
+    const pass = encoder.beginComputePass({ label: "espalier spell" });
+    pass.setPipeline(kernel.pipeline);
+    levels.slice(this.step).forEach((level, i) => {
+      const record: Partial<Params> = {
+        ...level.record,
+        STEP: i,
+        ROWS: rows,
+        WIDTH: width,
+        BEAM_STRIDE: this.#stride,
+        PAD_TOKEN: this.#shape.padToken,
+      };
+      // Behind the records of the steps.
+      const at = (levels.length + 1 + i) * PARAM_BYTES;
+      device.queue.writeBuffer(this.#params, at, recordOf(record));
+      const entries = [
+        { buffer: this.#params, size: PARAM_BYTES },
+        bindingOf(index, level),
+        { buffer: this.#beams[0] },
+        { buffer: this.tokenBuffer },
+        { buffer: states },
+        { buffer: run },
+      ].map((resource, binding) => ({ binding, resource }));
+      const group = device.createBindGroup({ label: "espalier", layout: kernel.layout, entries });
+      pass.setBindGroup(0, group, [at]);
+      pass.dispatchWorkgroups(Math.ceil(rows / WORKGROUP));
+    });
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+    this.#unwatch();
+    return run;
+  }
+
+  /**
+   * Encodes and submits all steps that are left, over the logits of runs. Does not wait.
+   *
+   * @throws {ModelOutputError} if the buffer cannot hold them.
+   */
+  advanceRuns(logits: GpuRunLogits, width: number): void {
+    const { resource, first } = this.#bindLogits(logits, this.#allRows, width);
+    for (let position = 0; position < width; position++) {
+      const from = first + position * logits.positionStride;
+      this.#advance(resource, from, logits, position === 0 ? 1 : 2);
+    }
+  }
+
   /** Encodes and submits the dispatches of a step. */
   #encode(record: Partial<Params>, logits: GPUBufferBinding, level: Level | undefined): void {
     const { device, index, pipelines, filters, counters: { timing } } = this.#shared;
     const { batchSize: B } = this.#shape;
-    const rows = this.rows;
-    device.queue.writeBuffer(
-      this.#params,
-      this.step * PARAM_BYTES,
-      Uint32Array.from(PARAM_FIELDS, (field) => record[field] ?? 0),
-    );
+    device.queue.writeBuffer(this.#params, this.step * PARAM_BYTES, recordOf(record));
     const [input, output] = this.#beams;
-    const words = level?.byteLength
-      ? { buffer: index, offset: level.offset, size: level.byteLength }
-      : { buffer: index, offset: 0, size: 256 };
-    const table = {
-      buffer: this.#filterTable,
-      ...(this.#shape.filters && {
-        offset: this.step * this.#tableStride * 4,
-        size: B * 8,
-      }),
-    };
+    const words = bindingOf(index, level);
+    const data = { buffer: this.#data };
     const encoder = device.createCommandEncoder({ label: `espalier step ${this.step}` });
     // One pass for both kernels, or one for each where a bench takes their times.
     let pass: GPUComputePassEncoder | undefined;
@@ -305,13 +441,12 @@ export class GpuSearch implements KernelSearch {
         words,
         logits,
         { buffer: input },
-        { buffer: this.#lengthNorms },
         { buffer: filters.buffer },
-        table,
+        data,
         { buffer: this.#records },
         { buffer: this.#flags },
       ],
-      ...gridOf(rows),
+      ...gridOf(record.ROWS!),
     );
     run(
       pipelines.merge,
@@ -319,7 +454,7 @@ export class GpuSearch implements KernelSearch {
         words,
         { buffer: input },
         { buffer: filters.buffer },
-        table,
+        data,
         { buffer: this.#records },
         { buffer: output },
         { buffer: this.tokenBuffer },
@@ -341,7 +476,7 @@ export class GpuSearch implements KernelSearch {
     const { batchSize: B } = this.#shape;
     const stride = this.#stride;
     const steps = this.#shared.levels.length + 1;
-    const beamBytes = 4 * (BEAM_ARRAYS * stride + B);
+    const beamBytes = 4 * (GPU_ARRAYS * stride + B);
     const bytes = 4 * this.#stagingWords(steps);
     this.#watch(device);
     const encoder = device.createCommandEncoder({ label: "espalier readback" });
@@ -378,15 +513,26 @@ export class GpuSearch implements KernelSearch {
     const flags = words.subarray(beamBytes / 4 + 2 * stride);
     const step = flags.findIndex((row) => row !== NONE);
     if (step >= 0) throw infiniteLogit(step, flags[step]);
-    const array = (i: number) => words.slice(i * stride, (i + 1) * stride);
+    // Where the beams are narrower than M, the places behind them are empty.
+    const { beamSize: M } = this.#shape;
+    const width = this.#widthAt(this.step);
+    const spread = (values: Uint32Array<ArrayBuffer>, empty: number) => {
+      if (width === M || this.step === 0) return values;
+      const wide = new Uint32Array(stride).fill(empty);
+      for (let b = 0; b < B; b++) wide.set(values.subarray(b * width, (b + 1) * width), b * M);
+      return wide;
+    };
+    const MINUS_INFINITY = 0xff800000;
+    const array = (i: number, empty: number) =>
+      spread(words.slice(i * stride, (i + 1) * stride), empty);
     const at = beamBytes / 4;
     this.#last = {
       beams: {
-        scores: new Float32Array(array(0).buffer),
-        states: array(1),
-        edges: array(2),
-        lengths: array(3),
-        status: array(4),
+        scores: new Float32Array(array(0, MINUS_INFINITY).buffer),
+        states: array(1, NONE),
+        edges: array(2, NONE),
+        lengths: array(3, 0),
+        status: array(4, 0),
       },
       tokens: words.slice(at, at + stride),
       parents: words.slice(at + stride, at + 2 * stride),
@@ -404,7 +550,7 @@ export class GpuSearch implements KernelSearch {
     const encoder = device.createCommandEncoder({ label: "espalier liveness" });
     encoder.copyBufferToBuffer(
       this.#beams[0],
-      4 * BEAM_ARRAYS * this.#stride,
+      4 * GPU_ARRAYS * this.#stride,
       this.#staging,
       0,
       bytes,
@@ -443,12 +589,7 @@ export class GpuSearch implements KernelSearch {
   }
 
   #stagingWords(steps: number): number {
-    return BEAM_ARRAYS * this.#stride + this.#shape.batchSize + 2 * this.#stride + steps;
-  }
-
-  /** Words of the filter table per step: offsets of bindings are multiples of 256 bytes. */
-  get #tableStride(): number {
-    return Math.ceil(this.#shape.batchSize / 32) * 64;
+    return GPU_ARRAYS * this.#stride + this.#shape.batchSize + 2 * this.#stride + steps;
   }
 
   #write(beams: Beams): void {
@@ -496,21 +637,30 @@ export class GpuSearch implements KernelSearch {
     if (bytes > most) throw tooLarge(`bytes of ${what}`, most, bytes);
   }
 
-  #bindLogits(logits: GpuLogits): { resource: GPUBufferBinding; first: number } {
+  #bindLogits(
+    logits: GpuLogits | GpuRunLogits,
+    rows: number,
+    positions = 1,
+  ): { resource: GPUBufferBinding; first: number } {
     const { buffer, offset, rowStride, type } = logits ?? {};
+    const { positionStride = 0 } = (logits ?? {}) as GpuRunLogits;
     const size = type === "float16" ? 2 : 4;
     const width = this.#shape.logitWidth;
-    const end = offset + ((this.rows - 1) * rowStride + width) * size;
+    const end = offset +
+      ((rows - 1) * rowStride + (positions - 1) * positionStride + width) * size;
     // Bindings are multiples of 4 bytes.
     const needed = Math.ceil(end / 4) * 4;
     const isSound = (type === "float16" || type === "float32") && buffer instanceof GPUBuffer &&
       Number.isInteger(offset) && offset >= 0 && offset % size === 0 &&
-      Number.isInteger(rowStride) && (rowStride >= width || this.rows === 1) &&
+      Number.isInteger(rowStride) && (rowStride >= width || rows === 1) &&
+      Number.isInteger(positionStride) && (positionStride >= width || positions === 1) &&
       needed <= buffer.size;
     if (!isSound) {
       throw new ModelOutputError(
         "bad-gpu-logits",
-        `Cannot search: at step ${this.step} the model returned ${type} logits at byte ${offset} with ${rowStride} elements from row to row; ${this.rows} rows of ${width} need a GPUBuffer of ${needed} bytes, got ${
+        `Cannot search: at step ${this.step} the model returned ${type} logits at byte ${offset} with ${rowStride} elements from row to row; ${rows} rows of ${
+          positions > 1 ? `${positions} positions of ` : ""
+        }${width} need a GPUBuffer of ${needed} bytes, got ${
           buffer instanceof GPUBuffer ? buffer.size : Object.prototype.toString.call(buffer)
         }`,
         { step: this.step, expected: needed, actual: buffer?.size },
@@ -523,6 +673,18 @@ export class GpuSearch implements KernelSearch {
       first: (offset - start) / size,
     };
   }
+}
+
+/** A record as the kernels read it. */
+function recordOf(record: Partial<Params>): Uint32Array<ArrayBuffer> {
+  return Uint32Array.from(PARAM_FIELDS, (field) => record[field] ?? 0);
+}
+
+/** The words of a level; some, where there are none. */
+function bindingOf(buffer: GPUBuffer, level: Level | undefined): GPUBufferBinding {
+  return level?.byteLength
+    ? { buffer, offset: level.offset, size: level.byteLength }
+    : { buffer, offset: 0, size: 256 };
 }
 
 function tooLarge(what: string, expected: number, actual: number): LimitError {

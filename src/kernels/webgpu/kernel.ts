@@ -90,7 +90,8 @@ export class WebGpuKernel implements Kernel {
     return new WebGpuKernel(loaded, device, pipelines, index);
   }
 
-  begin(shape: SearchShape): GpuSearch {
+  /** @param isForCpu whether the model is on the CPU. */
+  begin(shape: SearchShape, isForCpu = true): GpuSearch {
     if (!this.#loaded) throw new Error("The kernel has been disposed");
     const { device, filters, counters } = this;
     return new GpuSearch(shape, {
@@ -100,7 +101,7 @@ export class WebGpuKernel implements Kernel {
       pipelines: this.#pipelines,
       index: this.#index,
       levels: this.#levels,
-    });
+    }, isForCpu);
   }
 
   [Symbol.dispose](): void {
@@ -114,7 +115,7 @@ export class WebGpuKernel implements Kernel {
 function bindLevels({ shape }: LoadedIndex): Level[] {
   const { sections } = planSections(shape.levels);
   const table = levelTable(shape.levels, TABLE_BASE);
-  return shape.levels.map((_, d) => {
+  return shape.levels.map((level, d) => {
     const own = sections.filter(({ name }) => name.startsWith(`level${d}.`));
     const offset = own[0]?.offset ?? 0;
     const byteLength = own.reduce((sum, section) => sum + section.byteLength, 0);
@@ -124,6 +125,14 @@ function bindLevels({ shape }: LoadedIndex): Level[] {
       const address = record[field]!;
       record[field] = address === 0 ? NONE : (address - TABLE_BASE - offset) / 4;
     }
-    return { offset, byteLength, record };
+    return {
+      offset,
+      byteLength,
+      record,
+      edges: level.edges,
+      ends: level.ends,
+      isUnary: level.starts === "one" && level.encoding === "packed",
+      hasInnerEnds: level.end,
+    };
   });
 }

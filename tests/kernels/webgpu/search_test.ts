@@ -208,7 +208,7 @@ await withDevice("searches on WebGPU", (device) => {
   Deno.test("A GPU that runs out of memory leaves the search to the CPU", async () => {
     const { rows, vocabSize, options, expected } = await problem("fixed");
     using index = await buildIndex(rows, { vocabSize });
-    const labels = ["beams 0", "records", "tokens", "params", "flags", "length norms", "staging"];
+    const labels = ["beams 0", "records", "tokens", "params", "flags", "search data", "staging"];
     for (const label of [...IN_BROWSER ? labels.slice(0, 2) : labels, "logits"]) {
       const full = await openDevice();
       using decoder = await createDecoder(index, { device: full, backend: "webgpu" });

@@ -85,6 +85,9 @@ export const BEAM_WGSL = /* wgsl */ `
 ${constants(KERNEL_CONSTANTS)}
 ${constants(Object.fromEntries(BEAM_FIELDS.map((name, i) => [name, i])))}
 
+/** GPU only: row of a run that a beam comes of, behind the other arrays; and then whether each batch row lives. */
+const BEAM_ORIGIN = ${BEAM_FIELDS.length}u;
+
 /** The bits of a finite float as a number that orders as the float does; never 0. */
 fn orderable(value: f32) -> u32 {
   var bits = bitcast<u32>(value);
@@ -159,5 +162,35 @@ fn threshold(n: u32, k: u32, lane: u32) -> vec2u {
 
 fn reaches(key: vec2u, bar: vec2u) -> bool {
   return key.x > bar.x || (key.x == bar.x && key.y >= bar.y);
+}
+`;
+
+/**
+ * What a batch row allows: see `RULE_FIELDS`. Reads `data`, the words of a search: factors from score to rank by length, f32
+ * bits; then rules and the lists of exclusions.
+ */
+export const RULES_WGSL = /* wgsl */ `
+fn length_norm(length: u32) -> f32 { return bitcast<f32>(data[length]); }
+
+fn rule(batch: u32, field: u32) -> u32 {
+  if (p.RULES_AT == NONE) { return select(NONE, 0u, field > 1u); }
+  return data[p.RULES_AT + 8u * batch + field];
+}
+
+/** Entries of an ascending list, from word \`list.x\` up to \`list.y\`, that are below a value: as the word behind them. */
+fn first_from(list: vec2u, value: u32) -> u32 {
+  var low = list.x;
+  var high = list.y;
+  while (low < high) {
+    let middle = (low + high) >> 1u;
+    if (data[middle] < value) { low = middle + 1u; } else { high = middle; }
+  }
+  return low;
+}
+
+fn is_listed(list: vec2u, value: u32) -> bool {
+  if (list.x >= list.y) { return false; }
+  let at = first_from(list, value);
+  return at < list.y && data[at] == value;
 }
 `;

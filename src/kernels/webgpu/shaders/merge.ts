@@ -2,7 +2,7 @@
 import { PARAM_STRUCT } from "./params.ts";
 import { RECORD_WORDS } from "./rows.ts";
 import { BITMAP_ROWS_WGSL } from "./bitmap_rows.ts";
-import { BEAM_WGSL, LEVEL_WGSL, RADIX_WGSL, WORKGROUP } from "./common.ts";
+import { BEAM_WGSL, LEVEL_WGSL, RADIX_WGSL, RULES_WGSL, WORKGROUP } from "./common.ts";
 
 /** Most beams per batch row: what the sort in workgroup memory holds. */
 const MAX_BEAMS = 1024;
@@ -26,13 +26,13 @@ export const MERGE_KERNEL = {
 @group(0) @binding(1) var<storage, read> level: array<u32>;
 @group(0) @binding(2) var<storage, read> beams: array<u32>;
 @group(0) @binding(3) var<storage, read> filters: array<u32>;
-@group(0) @binding(4) var<storage, read> filterTable: array<u32>;
+@group(0) @binding(4) var<storage, read> data: array<u32>;
 @group(0) @binding(5) var<storage, read> records: array<u32>;
-/** Beams of the next step, then one word per step: 1 = a beam lives. */
+/** Beams of the next step, then one word per batch row: 1 = a beam lives. */
 @group(0) @binding(6) var<storage, read_write> winners: array<u32>;
 @group(0) @binding(7) var<storage, read_write> tokens: array<u32>;
 @group(0) @binding(8) var<storage, read_write> parents: array<u32>;
-` + LEVEL_WGSL + BITMAP_ROWS_WGSL + BEAM_WGSL + RADIX_WGSL + /* wgsl */ `
+` + LEVEL_WGSL + BITMAP_ROWS_WGSL + BEAM_WGSL + RADIX_WGSL + RULES_WGSL + /* wgsl */ `
 var<private> batch: u32;
 
 var<workgroup> high: array<u32, ${MAX_BEAMS}>;
@@ -40,6 +40,8 @@ var<workgroup> low: array<u32, ${MAX_BEAMS}>;
 var<workgroup> place: array<u32, ${MAX_BEAMS}>;
 var<workgroup> found: atomic<u32>;
 var<workgroup> live: atomic<u32>;
+/** Whether the first results may still change. */
+var<workgroup> open: atomic<u32>;
 
 /** Word of slot i of the batch row's records, or NONE if the slot is empty. */
 fn slot(i: u32) -> u32 {
@@ -64,6 +66,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
   if (lane == 0u) {
     atomicStore(&found, 0u);
     atomicStore(&live, 0u);
+    atomicStore(&open, select(0u, 1u, p.RESULTS == 0u));
   }
   var size = 1u;
   while (size < p.BEAMS) { size <<= 1u; }
@@ -137,7 +140,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
         if (status != ENDED) { token = winner; }
       }
     }
-    if ((status & (LIVE | STOPPABLE)) != 0u) { atomicStore(&live, 1u); }
+    let isLive = (status & (LIVE | STOPPABLE)) != 0u;
+    if (isLive) { atomicStore(&live, 1u); }
+    if (i < p.RESULTS) {
+      if (status != ENDED) { atomicStore(&open, 1u); }
+    } else if (isLive && p.RESULTS != 0u && p.FARTHEST != 0u) {
+      let bound = orderable(bitcast<f32>(score) * length_norm(p.FARTHEST));
+      if (bound >= high[p.RESULTS - 1u]) { atomicStore(&open, 1u); }
+    }
     let beam = batch * p.BEAMS + i;
     winners[BEAM_SCORE * p.BEAM_STRIDE + beam] = score;
     winners[BEAM_STATE * p.BEAM_STRIDE + beam] = state;
@@ -146,18 +156,35 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) la
     winners[BEAM_STATUS * p.BEAM_STRIDE + beam] = status;
     tokens[beam] = token;
     parents[beam] = source;
+    var origin = source;
+    if (p.RUN == 2u) { origin = beams[BEAM_ORIGIN * p.BEAM_STRIDE + source]; }
+    winners[BEAM_ORIGIN * p.BEAM_STRIDE + beam] = origin;
   }
   workgroupBarrier();
+  // A settled batch row keeps its results alone: see settle.ts. Every lane writes over its own.
+  if (atomicLoad(&open) == 0u) {
+    for (var i = lane; i < p.BEAMS; i += ${WORKGROUP}u) {
+      if (i < p.RESULTS) { continue; }
+      let beam = batch * p.BEAMS + i;
+      winners[BEAM_SCORE * p.BEAM_STRIDE + beam] = 0xff800000u;
+      winners[BEAM_STATE * p.BEAM_STRIDE + beam] = NONE;
+      winners[BEAM_EDGE * p.BEAM_STRIDE + beam] = NONE;
+      winners[BEAM_LENGTH * p.BEAM_STRIDE + beam] = 0u;
+      winners[BEAM_STATUS * p.BEAM_STRIDE + beam] = 0u;
+      tokens[beam] = p.PAD_TOKEN;
+    }
+    if (lane == 0u) { atomicStore(&live, 0u); }
+  }
   // One word per batch row behind the beams: whether it still lives.
-  if (lane == 0u) { winners[5u * p.BEAM_STRIDE + batch] = atomicLoad(&live); }
+  if (lane == 0u) { winners[(BEAM_ORIGIN + 1u) * p.BEAM_STRIDE + batch] = atomicLoad(&live); }
 }
 
 fn end_allowed(edge: u32) -> bool {
-  if (p.FILTERED == 0u) { return true; }
-  let at = filterTable[2u * batch + 1u];
-  if (at == NONE) { return true; }
+  if (p.RULES_AT == NONE) { return true; }
+  let at = rule(batch, 1u);
   let number = end_number(edge);
-  return ((filters[at + (number >> 5u)] >> (number & 31u)) & 1u) != 0u;
+  if (at != NONE && ((filters[at + (number >> 5u)] >> (number & 31u)) & 1u) == 0u) { return false; }
+  return !is_listed(vec2u(rule(batch, 4u), rule(batch, 5u)), number);
 }
 `,
 };

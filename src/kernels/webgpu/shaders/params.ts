@@ -27,8 +27,14 @@ export const STEP_FIELDS = [
   "RECORDS_AT",
   /** Workgroups in x: rows beyond 65535 go to y. */
   "GRID_X",
-  /** Whether there are filters: 1 or 0. */
-  "FILTERED",
+  /** Word of the search's data where the rules of the step start, 8 for each batch row; NONE if all is allowed. */
+  "RULES_AT",
+  /** K if the search may stop early, else 0. */
+  "RESULTS",
+  /** Length whose factor bounds the rank of what comes of a live beam; 0 where there is no length penalty. */
+  "FARTHEST",
+  /** Whether logits are those of runs: 0 = no, 1 = their first position, 2 = a later one. */
+  "RUN",
 ] as const;
 
 /** All fields in order. */
