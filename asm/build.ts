@@ -8,7 +8,8 @@
 import asc from "assemblyscript/asc";
 import { ITEM_FIELDS } from "../src/index/format/item_shape.ts";
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES, STARTS_KINDS } from "../src/index/format/layout.ts";
-import { BEAM_FIELDS, KERNEL_CONSTANTS, RULE_FIELDS } from "../src/kernels/constants.ts";
+import { BEAM_FIELDS, KERNEL_CONSTANTS } from "../src/kernels/constants.ts";
+import { RULE_FIELDS } from "../src/kernels/exclusions.ts";
 import { LOGITS_FORMS, SEARCH_FIELDS, UNWRITTEN } from "../src/kernels/wasm/search_layout.ts";
 
 const VERSION = new URL("../src/version.gen.ts", import.meta.url);

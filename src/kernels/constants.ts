@@ -37,16 +37,3 @@ export const KERNEL_CONSTANTS: Readonly<Record<string, number>> = {
   ...Object.fromEntries(NORMALIZE_MODES.map((name, i) => [`MODE_${name.toUpperCase()}`, i])),
   STOP,
 };
-
-/**
- * What a batch row allows on a level, one u32 each, 0 = all: addresses of the bits of edges and ends that its filter allows,
- * and of what its exclusions take from those: places of edges, as in the filter's bits, and numbers of ends, both ascending.
- */
-export const RULE_FIELDS = [
-  "EDGES_ALLOWED",
-  "ENDS_ALLOWED",
-  "DEAD_EDGES",
-  "DEAD_EDGES_END",
-  "DEAD_ENDS",
-  "DEAD_ENDS_END",
-] as const;

@@ -5,7 +5,19 @@
  */
 import type { FilterBits } from "../index/filter_bits.ts";
 import type { LoadedIndex } from "../index/index_memory.ts";
-import { RULE_FIELDS } from "./constants.ts";
+
+/**
+ * What a batch row allows on a level, one u32 each, 0 = all: addresses of the bits of edges and ends that its filter allows,
+ * and of what its exclusions take from those: places of edges, as in the filter's bits, and numbers of ends, both ascending.
+ */
+export const RULE_FIELDS = [
+  "EDGES_ALLOWED",
+  "ENDS_ALLOWED",
+  "DEAD_EDGES",
+  "DEAD_EDGES_END",
+  "DEAD_ENDS",
+  "DEAD_ENDS_END",
+] as const;
 
 const WORDS = RULE_FIELDS.length;
 
