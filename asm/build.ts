@@ -78,7 +78,8 @@ async function compile(
     "simd",
     "--runtime",
     "stub",
-    "-O3",
+    "--optimizeLevel",
+    "3",
     "--converge",
     "--noAssert",
     // Addresses are 32 bits wide here, always.
@@ -125,6 +126,11 @@ function outputsOf(folder: string, binary: Uint8Array): [URL, Uint8Array][] {
   ];
 }
 
+/**
+ * For what is served: only functions that are tiny, say so or have one caller are inlined, and the logarithm comes
+ * without its table of 4 kB. Searches take as long as without this.
+ */
+const SHRINK = ["--shrinkLevel", "1"];
 /** The log-sum-exp looks its inner loop up in a table, where a faster one may stand. */
 const TABLE = "--exportTable";
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -132,9 +138,9 @@ const layout = layoutSource();
 const outputs: [URL, Uint8Array][] = [
   [VERSION, encode(await versionSource())],
   [LAYOUT, encode(layout)],
-  ...outputsOf("kernels", await compile("kernels", layout, [TABLE])),
+  ...outputsOf("kernels", await compile("kernels", layout, [TABLE, ...SHRINK])),
   ...outputsOf("relaxed_simd", await compile("relaxed_simd", layout, ["--enable", "relaxed-simd"])),
-  [SERVING, await compile("kernels", layout, [TABLE], "serving.ts")],
+  [SERVING, await compile("kernels", layout, [TABLE, ...SHRINK], "serving.ts")],
   [BASELINES, await compile("baselines", layout, [TABLE])],
 ];
 const isCheck = Deno.args.includes("--check");
