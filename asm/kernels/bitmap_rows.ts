@@ -3,8 +3,6 @@ import * as L from "./layout.gen";
 import { rank, selectOne } from "./bits";
 
 /** Address of a bitmap row. */
-// @ts-ignore: decorator
-@inline
 export function bitmapRow(level: usize, state: u32): usize {
   return load<u32>(level, L.TOKENS) + ((state * load<u32>(level, L.ROW_WORDS)) << 2);
 }
