@@ -81,7 +81,8 @@ async function compile(
     "simd",
     "--runtime",
     "stub",
-    "-O3",
+    "--optimizeLevel",
+    "3",
     "--converge",
     "--noAssert",
     // Addresses are 32 bits wide here, always.
@@ -128,6 +129,11 @@ function outputsOf(folder: string, binary: Uint8Array): [URL, Uint8Array][] {
   ];
 }
 
+/**
+ * For the kernels: only functions that are tiny, say so or have one caller are inlined, and the logarithm is the engine's.
+ * Searches take as long as without this.
+ */
+const COMPACT = ["--shrinkLevel", "1", "--use", "Math=JSMath"];
 /** The log-sum-exp looks its inner loop up in a table, where a faster one may stand. */
 const TABLE = "--exportTable";
 const encode = (text: string) => new TextEncoder().encode(text);
@@ -135,9 +141,9 @@ const layout = layoutSource();
 const outputs: [URL, Uint8Array][] = [
   [VERSION, encode(await versionSource())],
   [LAYOUT, encode(layout)],
-  ...outputsOf("kernels", await compile("kernels", layout, [TABLE])),
+  ...outputsOf("kernels", await compile("kernels", layout, [TABLE, ...COMPACT])),
   ...outputsOf("relaxed_simd", await compile("relaxed_simd", layout, ["--enable", "relaxed-simd"])),
-  [SERVING, await compile("kernels", layout, [TABLE], "serving.ts")],
+  [SERVING, await compile("kernels", layout, [TABLE, ...COMPACT], "serving.ts")],
   [BASELINES, await compile("baselines", layout, [TABLE])],
 ];
 const isCheck = Deno.args.includes("--check");

@@ -22,6 +22,8 @@ export function rank(words: usize, ranks: usize, position: u32): u32 {
     onesBefore(word, block, 6);
 }
 
+// @ts-ignore: decorator
+@inline
 export function bit(words: usize, position: u32): u32 {
   return (load<u32>(words + ((position >> 5) << 2)) >> (position & 31)) & 1;
 }

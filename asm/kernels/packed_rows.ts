@@ -105,6 +105,8 @@ export function packedRows(
 }
 
 /** Token of an edge of a packed level, relative to TOKEN_MIN. May exceed TOKEN_COUNT in damaged bytes. */
+// @ts-ignore: decorator
+@inline
 export function packedToken(tokens: usize, bits: u32, mask: u32, edge: u32): u32 {
   if (bits == 0) return 0;
   const at = <u64>edge * bits;

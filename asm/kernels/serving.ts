@@ -3,7 +3,6 @@
 export function heapBase(): usize {
   return __heap_base;
 }
-export { sampleBits } from "./bits";
 export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
 export {
   combineBits,
@@ -19,7 +18,7 @@ export {
 export { findItem, isOrdered, itemAt } from "./items";
 export { isZero, verifyLevel } from "./verify";
 export { sumBlocks } from "./exponentials";
-export { logSumExp, rowMax, sumBlocksSlot, widen } from "./softmax";
+export { sumBlocksSlot } from "./softmax";
 export { exclude } from "./exclusions";
 export { followRun, scoreToken } from "./runs";
 export { stepRows } from "./step";

@@ -1,6 +1,6 @@
 /** The unconstrained search in the same kernels: one state whose row allows every token, at every step. */
 import { LEVEL_FIELDS, LEVEL_RECORD_BYTES } from "../../src/index/format/layout.ts";
-import { LevelLoading } from "../../src/index/level_loading.ts";
+import { completeLoading } from "../../src/index/level_loading.ts";
 import type { LoadedIndex } from "../../src/index/index_memory.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 
@@ -47,7 +47,7 @@ export async function allowEverything(vocabSize: number, length: number): Promis
     ends: 0,
   } as const;
   return {
-    loading: LevelLoading.complete(length),
+    loading: completeLoading(length),
     heap,
     data,
     dataByteLength: 0,

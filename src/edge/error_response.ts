@@ -95,14 +95,13 @@ export function problemResponse(
   });
 }
 
-const LONGEST = 200;
+const LONGEST_TEXT = 200;
+const LONGEST_LIST = 100;
 
-/** What may be repeated to a client: short, and no deeper than a list. */
-function shown(value: unknown, depth = 0): unknown {
-  if (typeof value === "string") {
-    return value.length > LONGEST ? `${value.slice(0, LONGEST)}…` : value;
-  }
-  if (Array.isArray(value) && depth === 0) return value.slice(0, 100).map((item) => shown(item, 1));
-  if (typeof value === "number" || typeof value === "boolean" || value === null) return value;
-  return value === undefined ? undefined : Array.isArray(value) ? "array" : typeof value;
+/** What may be repeated to a client of a fact, which is a primitive or a list of some already. */
+function shown(fact: unknown): unknown {
+  if (Array.isArray(fact)) return fact.slice(0, LONGEST_LIST).map(shown);
+  return typeof fact === "string" && fact.length > LONGEST_TEXT
+    ? `${fact.slice(0, LONGEST_TEXT)}…`
+    : fact;
 }

@@ -1,4 +1,4 @@
-/** The OpenAPI document, with the schemas that validate. Loaded only where it is asked for. */
+/** The OpenAPI document, with the schemas that validate. */
 import type { Settings } from "./options.ts";
 import type { RequestSchemas } from "./schemas.ts";
 import { object, type Schema } from "./validate.ts";

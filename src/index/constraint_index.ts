@@ -5,7 +5,7 @@ import type { TransferOptions } from "../storage/load/options.ts";
 import { streamFile } from "../storage/safetensors.ts";
 import type { IndexSource } from "../storage/source.ts";
 import { compiledModule } from "../wasm/kernels.ts";
-import { LevelLoading } from "./level_loading.ts";
+import { completeLoading, LevelLoading } from "./level_loading.ts";
 import { filtersByItem } from "./named_filters.ts";
 import { type AllowedItems, filterBitsOf, type ItemFilter, makeFilter } from "./item_filter.ts";
 import {
@@ -465,7 +465,7 @@ function endsOfParts(shape: IndexShape): number[] {
 
 /** Wraps a finished index. For the builder. */
 export function indexFrom(loaded: Omit<LoadedIndex, "loading">): ConstraintIndex {
-  return construct({ ...loaded, loading: LevelLoading.complete(partCount(loaded.shape)) });
+  return construct({ ...loaded, loading: completeLoading(partCount(loaded.shape)) });
 }
 
 /**

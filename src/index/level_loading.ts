@@ -26,14 +26,6 @@ export class LevelLoading {
     this.#total = total;
   }
 
-  /** Of an index that is whole. */
-  static complete(total: number): LevelLoading {
-    const loading = new LevelLoading(total);
-    loading.reached(total);
-    loading.end();
-    return loading;
-  }
-
   /** Whether all levels are there. */
   get isComplete(): boolean {
     return this.levels === this.#total;
@@ -42,11 +34,8 @@ export class LevelLoading {
   /** So many levels are there now. */
   reached(levels: number): void {
     this.levels = levels;
-    this.#waiting = this.#waiting.filter((waiting) => {
-      if (waiting.levels > levels) return true;
-      waiting.resolve();
-      return false;
-    });
+    // Who is answered leaves the list, for a new one.
+    for (const waiting of this.#waiting) if (waiting.levels <= levels) waiting.resolve();
   }
 
   /** The loading is over. */
@@ -59,7 +48,6 @@ export class LevelLoading {
     this.#failure ??= { error };
     this.#settle.reject(error);
     for (const { reject } of this.#waiting) reject(error);
-    this.#waiting = [];
   }
 
   /**
@@ -111,4 +99,12 @@ export class LevelLoading {
       this.#failure && { cause: this.#failure.error },
     );
   }
+}
+
+/** That of an index that is whole. */
+export function completeLoading(total: number): LevelLoading {
+  const loading = new LevelLoading(total);
+  loading.reached(total);
+  loading.end();
+  return loading;
 }

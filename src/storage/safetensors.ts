@@ -14,7 +14,6 @@ export const CHUNK_BYTES = 2 ** 20;
 const DATA_ALIGNMENT = 256;
 /** Longest header that is read: many times that of an index of 4 GiB. */
 const MAX_HEADER_BYTES = 2 ** 24;
-const ZERO_DIGEST = "0".repeat(64);
 
 /** A tensor of u32 words. */
 export interface Tensor {
@@ -65,7 +64,7 @@ export async function encodeHeader(
   metadata: Record<string, string>,
   chunkDigests: readonly string[],
 ): Promise<Header> {
-  const own = { ...metadata, chunkSha256: chunkDigests.join(""), headerSha256: ZERO_DIGEST };
+  const own = { ...metadata, chunkSha256: chunkDigests.join(""), headerSha256: "0".repeat(64) };
   const json: Record<string, unknown> = { __metadata__: own };
   for (const { name, offset, byteLength } of tensors) {
     json[name] = {

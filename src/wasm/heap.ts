@@ -38,7 +38,7 @@ export class WasmHeap {
     }
     const [kernels, fused] = await Promise.all([module ?? compiledModule(), relaxedSimdModule()]);
     const instance = await WebAssembly.instantiate(kernels, {
-      env: { memory, abort: unreachable },
+      env: { memory, "Math.log": Math.log },
     });
     if (fused) preferFused(instance.exports as unknown as WasmExports, fused, memory);
     return new WasmHeap(memory, instance);
@@ -116,8 +116,4 @@ function preferFused(
   // 2^-24 remains of (1 + 2^-12)² - (1 + 2^-11), unless the product has been rounded.
   const isFused = multiplyAdd(1 + 2 ** -12, 1 + 2 ** -12, -(1 + 2 ** -11)) !== 0;
   if (isFused) exports.table.set(exports.sumBlocksSlot(), sumBlocks);
-}
-
-function unreachable(): never {
-  throw new Error("The WASM module aborted");
 }

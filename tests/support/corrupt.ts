@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import type { ConstraintIndex } from "../../mod.ts";
 import { buildIndex } from "../../src/build/mod.ts";
-import { LevelLoading } from "../../src/index/level_loading.ts";
+import { completeLoading } from "../../src/index/level_loading.ts";
 import { indexFrom } from "../../src/index/constraint_index.ts";
 import {
   encodeShape,
@@ -239,7 +239,7 @@ export class Cage {
     const records = levelTable(shape.levels, data);
     heap.u32(table, records.length).set(records);
     const header = await encodeHeader(sections, encodeShape(shape), []);
-    const arrival = LevelLoading.complete(partCount(shape));
+    const arrival = completeLoading(partCount(shape));
     return new Cage({
       heap,
       shape,

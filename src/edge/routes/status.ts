@@ -1,5 +1,6 @@
 /** `GET /healthz`, `/readyz`, `/metrics`, `/openapi.json`. */
-import { json, type Route, type Server } from "../request_context.ts";
+import { openapiDocument } from "../openapi.ts";
+import { json, type Route } from "../request_context.ts";
 
 /** The process answers. */
 export const healthRoute: Route = {
@@ -76,14 +77,10 @@ export const metricsRoute: Route = {
 /** What the others take and give. */
 export const openapiRoute: Route = {
   method: "GET",
-  async answer(server) {
-    const text = server.openapi ??= await makeDocument(server);
+  answer(server) {
+    const text = server.openapi ??= JSON.stringify(
+      openapiDocument(server.schemas, server.settings),
+    );
     return new Response(text, { headers: { "content-type": "application/json" } });
   },
 };
-
-/** Only whoever asks for the document pays for what makes it. */
-async function makeDocument({ schemas, settings }: Server): Promise<string> {
-  const { openapiDocument } = await import("../openapi.ts");
-  return JSON.stringify(openapiDocument(schemas, settings));
-}
