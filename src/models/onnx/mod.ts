@@ -23,9 +23,9 @@ import {
   rangeError,
   typeError,
 } from "../../errors.ts";
-import { type CpuMove, cpuReorder } from "./cpu.ts";
-import { closeSessions, openSessions, probe, type Sources } from "./sessions.ts";
-import { probeGpu } from "./gpu.ts";
+import { probeCpu } from "./cpu.ts";
+import { closeSessions, openSessions, type Sources } from "./sessions.ts";
+import { probeGpu } from "./probe_gpu.ts";
 import {
   isSession,
   loadOrt,
@@ -37,7 +37,6 @@ import {
 } from "./session.ts";
 import { narrowInts } from "./int64_to_int32.ts";
 import { type Opened, type OpenGpu, OpenOnnxModel } from "./open_model.ts";
-import type { OnnxSessions } from "./decode_steps.ts";
 import type { OnnxModel, OnnxOptions, PromptedModel } from "./types.ts";
 
 export type {
@@ -214,16 +213,6 @@ async function readSources(
 function checkToken(name: string, token: number | undefined): void {
   if (Number.isInteger(token) && token! >= 0 && token! < 2 ** 31) return;
   throw rangeError(`Cannot use ${token} as ${name}: expected a token`, { actual: token });
-}
-
-async function probeCpu(sessions: OnnxSessions) {
-  const rows = (step: number) => new Uint32Array(step === 0 ? 0 : 2);
-  return await probe<CpuMove>(sessions, cpuReorder(sessions.ort), (step) => ({
-    rows: step === 0 ? 1 : 2,
-    beamSize: 2,
-    tokens: rows(step),
-    parents: rows(step),
-  }), ({ tensor }) => void tensor.data);
 }
 
 function asBackendError(error: unknown): unknown {
