@@ -60,12 +60,15 @@ export type {
 /**
  * Opens an ONNX model. Names and shapes are read from it: `input_ids`, `attention_mask`, `position_ids`,
  * `encoder_hidden_states`, `encoder_attention_mask`, `use_cache_branch`, `num_logits_to_keep`, `past_key_values.*` in;
- * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with three steps of two rows, so that
- * what cannot be served is refused here. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
+ * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with four steps of at most three rows, so that
+ * what cannot be served is refused here, and with one call for three tokens of a row, which must score as those steps
+ * do: within 1e-4 (half precision: 1e-2), relative to 1 or to the logit. Only then do its models have `scoreRuns`; if
+ * not, `reason` says why. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
  * back because the decoder's ids, masks or positions are int64 is opened again from a copy of its bytes in which they
  * are int32; others go to the CPU, and `reason` says so.
  *
- * Cost: the sessions, and three runs of at most two rows; on the GPU up to three times that.
+ * Cost: the sessions, one call of the encoder, and five of the decoder, with at most three rows each; on the GPU up to
+ * three times that.
  *
  * @param source the decoder: bytes, a URL to fetch, or a session that stays the caller's.
  *
