@@ -17,13 +17,7 @@ import {
   toleranceOf,
 } from "../../support/onnx/open.ts";
 import { countTensors, somePrompts, wrapped } from "../../support/onnx/reference.ts";
-import {
-  inputOf,
-  liveLogits,
-  promptTurn,
-  type Turn,
-  WIDTH as W,
-} from "../../support/onnx/schedule.ts";
+import { liveLogits, promptTurn, type Turn, WIDTH as W } from "../../support/onnx/schedule.ts";
 
 const PROMPTS = 3;
 /** Forms that differ in what moves: caches, ids, states of encoders, and how logits lie. */
@@ -105,6 +99,15 @@ await withDevice("ONNX models on WebGPU, rows and runs", async () => {
     return prompted as GpuModel;
   };
 
+  const stepOf = async (model: GpuModel, step: number, width: number, turn: Turn) => {
+    let place: GpuLogits | undefined;
+    const readbacks = await countReadbacks(async () => {
+      place = await model.step(inputFor(step, width, turn));
+    });
+    assert.equal(readbacks, 0);
+    return await read(place!, turn.batch.length);
+  };
+
   for (const [name, form] of Object.entries(FORMS)) {
     const ignore = form.floats === "float16" && !hasHalf;
     const why = ignore ? " (skipped: the adapter has no shader-f16)" : "";
@@ -129,11 +132,11 @@ await withDevice("ONNX models on WebGPU, rows and runs", async () => {
             const random = new Random(seed);
             const turns: Turn[] = [];
             let width = 1;
-            let last = await stepOf(0, 1, promptTurn(PROMPTS));
+            let last = await stepOf(gpu, 0, 1, promptTurn(PROMPTS));
             for (let step = 1; step <= 4; step++) {
               const next = random.between(1, 4);
               turns.push(someTurn(random, next, width));
-              last = await stepOf(step, next, turns.at(-1)!);
+              last = await stepOf(gpu, step, next, turns.at(-1)!);
               width = next;
             }
             const logits = await liveLogits(onCpu(wanted), PROMPTS, turns);
@@ -177,15 +180,6 @@ await withDevice("ONNX models on WebGPU, rows and runs", async () => {
                 most,
               );
             }
-          }
-
-          async function stepOf(step: number, width: number, turn: Turn): Promise<number[]> {
-            let place: GpuLogits | undefined;
-            const readbacks = await countReadbacks(async () => {
-              place = await gpu.step(inputFor(step, width, turn));
-            });
-            assert.equal(readbacks, 0);
-            return await read(place!, turn.batch.length);
           }
         }
         assert.equal(liveBuffers.get(device), before, "Buffers are left");

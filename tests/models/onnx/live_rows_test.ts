@@ -13,6 +13,7 @@ import {
   promptTurn,
   someTurns,
   type Turn,
+  WIDTH,
 } from "../../support/onnx/schedule.ts";
 
 const PROMPTS = 3;
@@ -91,6 +92,27 @@ Deno.test("ONNX, live rows: no dead row is computed, and what does not change is
         assert.equal(feeds[name] === present, isIdentity, name);
       }
     }
+    // A run of the rows that there are, in another order: two of one prompt change places.
+    const before = calls[turns.length - 2].feeds;
+    await liveLogits(onCpu(prompted), PROMPTS, turns.slice(0, -1));
+    const { batch } = turns.at(-2)!;
+    await onCpu(prompted).scoreRuns!({
+      step: turns.length,
+      rows: 3,
+      width: 2,
+      tokens: Uint32Array.of(1, 2, 3, 4, 5, 6),
+      lengths: Uint32Array.of(2, 2, 2),
+      parents: Uint32Array.of(1, 0, 2),
+      batch: Uint32Array.from(batch),
+      batchSize: PROMPTS,
+      vocabSize: WIDTH,
+    });
+    const [last, { feeds }] = calls.slice(-2);
+    assert.equal(feeds.input_ids.dims[0], 3);
+    for (const name of cross) {
+      assert.equal(feeds[name], last.feeds[name], name);
+      assert.notEqual(feeds[name], before[name]);
+    }
   }
 });
 
@@ -106,10 +128,12 @@ Deno.test("ONNX, live rows: what only the first step took of the encoder goes", 
     ort,
   });
   using prompted = model.withPrompts(somePrompts(true));
+  // No row moves: what a move frees is not it.
+  const stay = { tokens: [3, 4, 5], parents: [0, 1, 2] };
   freed = 0;
   await onCpu(prompted)(inputOf(0, PROMPTS, promptTurn(PROMPTS)));
   assert.equal(freed, 0);
-  await onCpu(prompted)(inputOf(1, PROMPTS, { batch: [1], tokens: [3], parents: [1] }));
+  await onCpu(prompted)(inputOf(1, PROMPTS, { ...promptTurn(PROMPTS), ...stay }));
   assert.equal(freed, 1);
 });
 

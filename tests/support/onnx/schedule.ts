@@ -1,6 +1,6 @@
 /** Random searches as models see them: which rows each call has, and what they continue. */
 import type { Logits, Model, ModelInput, RunInput } from "../../../mod.ts";
-import { Random } from "../models.ts";
+import type { Random } from "../models.ts";
 
 /** Logits per row of toys. */
 export const WIDTH = 13;
