@@ -1,7 +1,7 @@
 /** One run of the demo: what its searches share, and what they find. */
 
 import type { ConstraintIndex, Decoder } from "../mod.ts";
-import type { Model } from "../src/decode/types.ts";
+import type { Logits, Model } from "../src/decode/types.ts";
 import type { PlaceFilter } from "./filter.ts";
 import { heldOut } from "./fold.ts";
 import { nearestFirst, type Places } from "./places.ts";
@@ -36,13 +36,18 @@ export async function find(
 ): Promise<Search> {
   using model = speller.forQueries([query]);
   let inModel = 0;
-  const clocked: Model = async (input) => {
-    const [logits, time] = await timed(() => model(input));
+  const clocked = <I>(call: (input: I) => Logits | Promise<Logits>) => async (input: I) => {
+    const [logits, time] = await timed(() => call(input));
     inModel += time;
     return logits;
   };
+  const { liveRows, scoreRuns } = model;
+  const watched: Model = Object.assign(clocked(model), {
+    liveRows,
+    scoreRuns: scoreRuns && clocked(scoreRuns),
+  });
   const [[spelt], total] = await timed(() =>
-    constrained(decoder, clocked, options, filter?.search)
+    constrained(decoder, watched, options, filter?.search)
   );
   const found = spelt.map(({ key, score }): Found => {
     const all = places.called(key);

@@ -1,22 +1,19 @@
 /** ONNX models on the CPU. */
-import type { Logits, Model, ModelInput } from "../../decode/types.ts";
+import type { Model } from "../../decode/types.ts";
 import { rangeError } from "../../errors.ts";
+import type { OnnxSearch, OnnxSessions } from "./decode_steps.ts";
+import { lastPositions } from "./logits.ts";
+import { probe, type Probed } from "./probe.ts";
+import type { CacheReorder } from "./rows.ts";
 import type { OrtModule } from "./session.ts";
-import type { CacheReorder, Move, OnnxSearch, StepLogits } from "./decode_steps.ts";
-
-/** A step of the CPU. */
-export interface CpuMove extends Move {
-  readonly tokens: Uint32Array;
-  readonly parents: Uint32Array;
-}
 
 /** A tensor's numbers. */
 type Numbers = Float32Array | Uint16Array | BigInt64Array | Int32Array;
 
 /** Moves rows in memory. */
-export function cpuReorder(ort: OrtModule): CacheReorder<CpuMove> {
+export function cpuReorder(ort: OrtModule): CacheReorder<Uint32Array> {
   return {
-    gather(source, { rows, parents }) {
+    gather(source, rows, parents) {
       const sourceRows = source.dims[0];
       if (sourceRows === rows && parents.every((parent, row) => parent === row)) return source;
       const data = source.data as Numbers;
@@ -28,53 +25,63 @@ export function cpuReorder(ort: OrtModule): CacheReorder<CpuMove> {
       }
       return new ort.Tensor(source.type, target, [rows, ...source.dims.slice(1)]);
     },
-    extend(previous, { rows, tokens, parents }, type) {
+    extend(previous, { rows, tokens, parents }, width, type) {
       // Ids as words: int64 has two, the low one first.
       const words = type === "int64" ? 2 : 1;
-      const before = (previous?.dims[1] ?? 0) * words;
-      const ids = new Int32Array(rows * (before + words));
+      const before = previous?.dims[1] ?? 0;
+      const total = before + width;
+      const ids = new Int32Array(rows * total * words);
       const { buffer, byteOffset } = (previous?.data ?? ids) as Numbers;
       const old = new Int32Array(buffer, byteOffset);
       for (let row = 0; row < rows; row++) {
-        const at = row * (before + words);
-        if (before) ids.set(old.subarray(parents[row] * before, (parents[row] + 1) * before), at);
-        ids[at + before] = tokens[row];
+        const from = parents[row] * before * words;
+        ids.set(old.subarray(from, from + before * words), row * total * words);
+        for (let i = 0; i < width; i++) {
+          ids[(row * total + before + i) * words] = tokens[row * width + i];
+        }
       }
       const data = type === "int64" ? new BigInt64Array(ids.buffer) : ids;
-      return new ort.Tensor(type, data, [rows, before / words + 1]);
+      return new ort.Tensor(type, data, [rows, total]);
     },
   };
 }
 
 /** A search as a model for the decoder. */
 export function cpuModel(
-  search: () => OnnxSearch<CpuMove> | Promise<OnnxSearch<CpuMove>>,
+  search: () => OnnxSearch<Uint32Array> | Promise<OnnxSearch<Uint32Array>>,
   vocabSize: number,
+  hasRuns: boolean,
 ): Model {
-  return async (input) => {
-    if (input.vocabSize !== vocabSize) {
-      throw rangeError(
-        `Cannot search with rows of ${input.vocabSize} logits: the ONNX model makes ${vocabSize}; pass vocabSize: model.vocabSize`,
-        { expected: vocabSize, actual: input.vocabSize },
-      );
-    }
-    return lastLogits(await (await search()).step(input.step, input), input);
+  const check = (actual: number) => {
+    if (actual === vocabSize) return;
+    throw rangeError(
+      `Cannot search with rows of ${actual} logits: the ONNX model makes ${vocabSize}; pass vocabSize: model.vocabSize`,
+      { expected: vocabSize, actual },
+    );
   };
+  const model: Model = async (input) => {
+    check(input.vocabSize);
+    const logits = await (await search()).step(input.step, input);
+    return lastPositions(logits, 1, logits.positions > 1 ? input.out : undefined);
+  };
+  const scoreRuns: Model["scoreRuns"] = async (input) => {
+    check(input.vocabSize);
+    input.signal?.throwIfAborted();
+    return lastPositions(await (await search()).scoreRun(input.step, input), input.width);
+  };
+  return Object.assign(model, { liveRows: true }, hasRuns && { scoreRuns });
 }
 
-/** Logits [rows, W] of the last position: where they are, if nothing lies between. */
-function lastLogits({ tensor, positions, width }: StepLogits, input: ModelInput): Logits {
-  const logits = tensor.data as Float32Array | Uint16Array;
-  if (positions === 1) return logits;
-  const last = (row: number) => {
-    const end = (row + 1) * positions * width;
-    return logits.subarray(end - width, end);
-  };
-  if (input.rows === 1) return last(0);
-  const isFloat = tensor.type === "float32";
-  const out = isFloat
-    ? input.out
-    : new (logits.constructor as new (length: number) => Uint16Array)(input.rows * width);
-  for (let row = 0; row < input.rows; row++) out.set(last(row), row * width);
-  return out;
+/**
+ * Tries a model on the CPU.
+ *
+ * @throws {BackendError} with code `"unsupported-model"` if a step fails.
+ */
+export async function probeCpu(sessions: OnnxSessions): Promise<Probed> {
+  return await probe(sessions, cpuReorder(sessions.ort), {
+    ids: (values) => Uint32Array.from(values),
+    read: ({ tensor }) => Promise.resolve(tensor.data as Float32Array | Uint16Array),
+    run: (call) => call(),
+    hasLengths: true,
+  });
 }

@@ -1,6 +1,9 @@
-/** The steps of one search through an ONNX model: prefill, caches that follow their beams, what is fed and fetched. */
-import { BackendError, EspalierError, ModelOutputError } from "../../errors.ts";
-import { type CacheInfo, type GraphInputs, type GraphSignature, isFree } from "./signature.ts";
+/** The steps of one search through an ONNX model: prefill, caches that follow their beams, runs. */
+import { BackendError, EspalierError } from "../../errors.ts";
+import { type DecoderCall, decoderFeeds, promptMask } from "./feeds.ts";
+import { checkLogits, type StepLogits } from "./logits.ts";
+import { type CacheReorder, checkRows, type Move, rowsOf, type RunMove } from "./rows.ts";
+import type { CacheInfo, GraphSignature } from "./signature.ts";
 import {
   type Graph,
   intTensor,
@@ -18,36 +21,14 @@ export interface OnnxSessions {
   readonly prefill: Graph;
   readonly decode: Graph;
   readonly encoder?: Graph;
-}
-
-/** What a step is told of its rows; where tokens and parents are depends on the provider. */
-export interface Move {
-  readonly rows: number;
-  /** M: rows of a batch row from step 1 on. */
-  readonly beamSize: number;
-}
-
-/** How rows move where they live: in the memory of the CPU, or of the GPU. What is returned is the caller's to dispose. */
-export interface CacheReorder<M extends Move> {
-  /** [rows, …] with row i = source[parents[i]]; the source itself if that is the same. */
-  gather(source: Tensor, move: M): Tensor | Promise<Tensor>;
-  /** [rows, width + 1] ids: those of the parents, if there are any before, and then the tokens. */
-  extend(previous: Tensor | undefined, move: M, type: "int64" | "int32"): Tensor | Promise<Tensor>;
-  /** Resolves when all that was submitted has run, or the device is known to be lost. */
-  settle?(): Promise<void>;
-}
-
-/** Logits as a graph leaves them: [rows, positions, W], of which the last position counts. */
-export interface StepLogits {
-  readonly tensor: Tensor;
-  readonly positions: number;
-  readonly width: number;
+  /** A node type that makes rows depend on each other, if the graphs are known to have one. */
+  readonly quantizer?: string;
 }
 
 /** One search. Holds tensors between steps; dispose of it to let go of them. */
-export class OnnxSearch<M extends Move> implements AsyncDisposable {
+export class OnnxSearch<I> implements AsyncDisposable {
   #sessions: OnnxSessions;
-  #reorder: CacheReorder<M>;
+  #reorder: CacheReorder<I>;
   #prompts: Prompts;
   #startToken: number | undefined;
   /** Step that comes next, unless it is 0. */
@@ -55,16 +36,19 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   #running: Promise<StepLogits> | undefined;
   #isDisposed = false;
   #closed: Promise<void> | undefined;
+  /** Batch rows of the rows that the last step had: of those that all tensors below have. */
+  #batch: Uint32Array = new Uint32Array();
   /** What lives from step to step, by input. */
   #ids: Tensor | undefined;
   #past = new Map<string, Tensor>();
+  /** What is the same for all rows of a batch row. */
   #cross = new Map<string, Tensor>();
   #logits: Tensor | undefined;
 
   /** @param startToken what the decoder begins with, where there is an encoder that takes the prompts. */
   constructor(
     sessions: OnnxSessions,
-    reorder: CacheReorder<M>,
+    reorder: CacheReorder<I>,
     prompts: Prompts,
     startToken?: number,
   ) {
@@ -75,12 +59,13 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
   }
 
   /**
-   * Runs one step. The logits are valid until the next.
+   * Runs one step. The logits are valid until the next call.
    *
-   * @throws {EspalierError} if it is not this step's turn. @throws {ModelOutputError} if logits have a wrong shape.
-   * @throws {BackendError} with code `"run-failed"` if a graph fails.
+   * @throws {EspalierError} if it is not this step's turn, or rows do not continue those of the step before.
+   * @throws {ModelOutputError} if logits have a wrong shape. @throws {BackendError} with code `"run-failed"` if a
+   * graph fails.
    */
-  async step(step: number, move: M): Promise<StepLogits> {
+  async step(step: number, move: Move<I>): Promise<StepLogits> {
     this.#check(step, move);
     this.#running = this.#take(step, move);
     try {
@@ -94,13 +79,78 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     }
   }
 
-  async #take(step: number, move: M): Promise<StepLogits> {
+  /**
+   * Runs several tokens of each row at once, in place of the step that is next: [rows, at least width, W]. What the
+   * search holds stays as it is, so that other runs may follow. The logits are valid until the next call.
+   *
+   * @throws as {@linkcode step}.
+   */
+  async scoreRun(step: number, run: RunMove<I>): Promise<StepLogits> {
+    this.#check(step, run, run);
+    this.#running = this.#score(step, run);
+    try {
+      return await this.#running;
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #take(step: number, move: Move<I>): Promise<StepLogits> {
     if (step === 0) await this.#begin();
     else await this.#follow(step, move);
-    const logits = await this.#run(step, move);
+    const { signature } = this.#sessions;
+    const usesPast = step > 0 && this.#hasCache;
+    const kept = this.#hasCache
+      ? signature.past.filter(({ isCross }) => !isCross || step === 0)
+      : [];
+    const outputs = await this.#run(step, {
+      batch: this.#batch,
+      ids: this.#ids!,
+      given: new Map([...this.#past, ...this.#cross]),
+      before: step === 0 ? 0 : this.#total(step - 1),
+      fresh: step === 0 ? this.#total(0) : 1,
+      keep: 1,
+      usesPast,
+    }, kept);
+    for (const { name, output, isCross } of kept) {
+      const tensors = isCross ? this.#cross : this.#past;
+      free(tensors.get(name));
+      tensors.set(name, outputs[output]);
+    }
+    const logits = checkLogits(outputs.logits, step, move.rows, 1);
     if (this.#isDisposed) throw disposed();
     this.#next = step + 1;
     return logits;
+  }
+
+  async #score(step: number, run: RunMove<I>): Promise<StepLogits> {
+    const { rows, batch, parents, width, lengths } = run;
+    const given = new Map<string, Tensor>();
+    const temporary: Tensor[] = [];
+    const put = (name: string, target: Tensor, source: Tensor) => {
+      given.set(name, target);
+      if (target !== source) temporary.push(target);
+    };
+    try {
+      if (step === 1) this.#dropUnused();
+      await this.#gather(this.#past, rows, parents, put);
+      await this.#gather(this.#cross, rows, rowsOf(this.#batch, batch), put);
+      const ids = await this.#extend(run, width);
+      temporary.push(ids);
+      const { logits } = await this.#run(step, {
+        batch,
+        ids,
+        given,
+        before: this.#total(step - 1),
+        fresh: width,
+        lengths,
+        keep: width,
+        usesPast: this.#hasCache,
+      });
+      return checkLogits(logits, step, rows, width);
+    } finally {
+      for (const tensor of temporary) free(tensor);
+    }
   }
 
   /** Resolves when no step runs any more and all tensors are free: until then the sessions must stay open. */
@@ -120,29 +170,26 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     free(logits);
   }
 
-  #check(step: number, { rows, beamSize }: M): void {
+  #check(step: number, move: Move<I>, run?: RunMove<I>): void {
     if (this.#isDisposed) throw disposed();
-    if (this.#running || step !== 0 && step !== this.#next) {
+    const isTurn = step === this.#next || step === 0;
+    if (this.#running || !isTurn || run && step === 0) {
       throw new EspalierError(
         "out-of-turn",
         `Cannot run step ${step} of these prompts: step ${this.#next} is next; give every search that overlaps with another its own withPrompts()`,
         { step, expected: this.#next, actual: step },
       );
     }
-    const expected = this.#prompts.rows * (step === 0 ? 1 : beamSize);
-    if (rows !== expected) {
-      throw new EspalierError(
-        "wrong-batch",
-        `Cannot search: there are ${this.#prompts.rows} prompts, but the search has ${
-          step === 0 ? rows : rows / beamSize
-        } batch rows; pass batchSize: prompts.length`,
-        { expected, actual: rows },
-      );
-    }
+    checkRows(step, move, this.#batch, this.#prompts.rows, run);
   }
 
   get #hasCache(): boolean {
     return this.#sessions.signature.decode.past.length > 0;
+  }
+
+  /** Tokens of a row after a step, the padding of its prompt included. */
+  #total(step: number): number {
+    return (this.#startToken === undefined ? this.#prompts.width : 1) + step;
   }
 
   /** The token that each row starts with, and what the encoder makes of the prompts. */
@@ -151,6 +198,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     const { ort, signature, encoder } = this.#sessions;
     const { rows, width, ids } = this.#prompts;
     const { type } = signature.prefill.ints.ids!;
+    this.#batch = Uint32Array.from({ length: rows }, (_, row) => row);
     if (!encoder) {
       this.#ids = intTensor(ort, type, rows, width, (row, i) => ids[row * width + i]);
       return;
@@ -160,7 +208,7 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     const feeds: Record<string, Tensor> = {
       [input!.name]: intTensor(ort, input!.type, rows, width, (row, i) => ids[row * width + i]),
     };
-    if (mask) feeds[mask.name] = this.#crossMask(mask.type, 1);
+    if (mask) feeds[mask.name] = promptMask(ort, mask.type, this.#prompts, this.#batch);
     const wanted = new Map<string, string>();
     const { hidden } = signature.prefill;
     if (hidden ?? signature.decode.hidden) wanted.set("encoder_hidden_states", "last_hidden_state");
@@ -173,52 +221,74 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     for (const [name, output] of wanted) this.#cross.set(name, outputs[output]);
   }
 
-  /** Rows follow their beams; what belongs to batch rows is handed to each of their beams once, at step 1. */
-  async #follow(step: number, move: M): Promise<void> {
-    const moved = [this.#past];
-    if (step === 1) moved.push(this.#cross);
-    for (const tensors of moved) {
-      for (const [name, source] of tensors) {
-        const target = await this.#reorder.gather(source, move);
-        if (target === source) continue;
+  /** Rows follow their beams. What belongs to batch rows moves only if the number of rows of one has changed. */
+  async #follow(step: number, move: Move<I>): Promise<void> {
+    const { rows, batch, parents } = move;
+    if (step === 1) this.#dropUnused();
+    for (
+      const [tensors, from] of [
+        [this.#past, parents],
+        [this.#cross, rowsOf(this.#batch, batch)],
+      ] as const
+    ) {
+      await this.#gather(tensors, rows, from, (name, target, source) => {
+        if (target === source) return;
         tensors.set(name, target);
         free(source);
-      }
+      });
     }
-    const { ids } = this.#sessions.signature.decode.ints;
+    this.#batch = batch;
     const before = this.#ids;
-    this.#ids = await this.#reorder.extend(this.#hasCache ? undefined : before, move, ids!.type);
+    this.#ids = await this.#extend(move, 1);
     free(before);
   }
 
-  async #run(step: number, { rows, beamSize }: M): Promise<StepLogits> {
-    const { signature, prefill, decode: next } = this.#sessions;
-    const isFirst = step === 0 || !this.#hasCache;
-    const graph = isFirst ? signature.prefill : signature.decode;
-    const feeds = this.#feeds(graph, step, rows, step === 0 ? 1 : beamSize);
-    const kept: CacheInfo[] = this.#hasCache
-      ? signature.past.filter(({ isCross }) => !isCross || step === 0)
-      : [];
+  /** Rows of tensors: `put` is given each with what it comes from. Without parents they are those that there are. */
+  async #gather(
+    tensors: ReadonlyMap<string, Tensor>,
+    rows: number,
+    parents: I | Uint32Array | undefined,
+    put: (name: string, target: Tensor, source: Tensor) => void,
+  ): Promise<void> {
+    for (const [name, source] of tensors) {
+      put(name, parents ? await this.#reorder.gather(source, rows, parents) : source, source);
+    }
+  }
+
+  /** Ids for the next call: the new tokens, behind those before if the graph has no caches. */
+  async #extend(move: Move<I>, width: number): Promise<Tensor> {
+    const { type } = this.#sessions.signature.decode.ints.ids!;
+    const previous = this.#hasCache ? undefined : this.#ids;
+    return await this.#reorder.extend(previous, move, width, type);
+  }
+
+  /** What only the first step took of the encoder would move along with its rows. */
+  #dropUnused(): void {
+    const { signature: { prefill, decode } } = this.#sessions;
+    const { hidden, past } = this.#hasCache ? decode : prefill;
+    for (const [name, tensor] of this.#cross) {
+      if (name === hidden?.name || past.some((cache) => cache.name === name)) continue;
+      this.#cross.delete(name);
+      free(tensor);
+    }
+  }
+
+  /** Runs the decoder, and keeps the logits until the next time. */
+  async #run(
+    step: number,
+    call: DecoderCall,
+    kept: readonly CacheInfo[] = [],
+  ): Promise<Record<string, Tensor>> {
+    const { ort, signature, prefill, decode } = this.#sessions;
+    const inputs = call.usesPast ? signature.decode : signature.prefill;
+    const isDecoderOnly = this.#startToken === undefined;
+    const feeds = decoderFeeds(ort, inputs, this.#prompts, isDecoderOnly, call);
     const fetches = ["logits", ...kept.map(({ output }) => output)];
-    const outputs = await this.#runGraph(isFirst ? prefill : next, step, feeds, fetches);
+    const graph = call.usesPast ? decode : prefill;
+    const outputs = await this.#runGraph(graph, step, feeds, fetches);
     free(this.#logits);
     this.#logits = outputs.logits;
-    for (const { name, output, isCross } of kept) {
-      const tensors = isCross ? this.#cross : this.#past;
-      free(tensors.get(name));
-      tensors.set(name, outputs[output]);
-    }
-    const { dims } = outputs.logits;
-    const width = dims[dims.length - 1];
-    const positions = dims.length === 2 ? 1 : dims[1];
-    if (dims[0] === rows && dims.length <= 3 && positions >= 1) {
-      return { tensor: outputs.logits, positions, width };
-    }
-    throw new ModelOutputError(
-      "bad-logits-shape",
-      `Cannot search: at step ${step} the ONNX model returned logits [${dims}] for ${rows} rows`,
-      { step, expected: rows, actual: dims },
-    );
+    return outputs;
   }
 
   async #runGraph(
@@ -250,53 +320,6 @@ export class OnnxSearch<M extends Move> implements AsyncDisposable {
     }
   }
 
-  #feeds(
-    { ints, hidden, branch, past }: GraphInputs,
-    step: number,
-    rows: number,
-    perBatch: number,
-  ): Record<string, Tensor> {
-    const { ort } = this.#sessions;
-    const { lengths, width } = this.#prompts;
-    const isDecoderOnly = this.#startToken === undefined;
-    /** Tokens in front that are only padding, tokens in all, and those that the step computes. */
-    const padding = (row: number) =>
-      isDecoderOnly ? width - lengths[Math.floor(row / perBatch)] : 0;
-    const total = (isDecoderOnly ? width : 1) + step;
-    const fresh = step > 0 && this.#hasCache ? 1 : total;
-    const feeds: Record<string, Tensor> = { [ints.ids!.name]: this.#ids! };
-    if (ints.mask) {
-      const { name, type } = ints.mask;
-      feeds[name] = intTensor(ort, type, rows, total, (row, i) => Number(i >= padding(row)));
-    }
-    if (ints.positions) {
-      const { name, type } = ints.positions;
-      const at = (row: number, i: number) => Math.max(0, total - fresh + i - padding(row));
-      feeds[name] = intTensor(ort, type, rows, fresh, at);
-    }
-    if (ints.crossMask) {
-      feeds[ints.crossMask.name] = this.#crossMask(ints.crossMask.type, perBatch);
-    }
-    if (ints.kept) {
-      const { name, type, shape } = ints.kept;
-      const one = type === "int64" ? BigInt64Array.of(1n) : Int32Array.of(1);
-      feeds[name] = new ort.Tensor(type, one, shape.map(() => 1));
-    }
-    if (hidden) feeds[hidden.name] = this.#cross.get(hidden.name)!;
-    if (branch) feeds[branch] = new ort.Tensor("bool", Uint8Array.of(Number(step > 0)), [1]);
-    for (const cache of past) {
-      feeds[cache.name] = this.#past.get(cache.name) ?? this.#cross.get(cache.name) ??
-        emptyCache(ort, cache, rows);
-    }
-    return feeds;
-  }
-
-  #crossMask(type: "int64" | "int32", perBatch: number): Tensor {
-    const { rows, width, lengths } = this.#prompts;
-    const isReal = (row: number, i: number) => Number(i < lengths[Math.floor(row / perBatch)]);
-    return intTensor(this.#sessions.ort, type, rows * perBatch, width, isReal);
-  }
-
   #clear(): void {
     for (const tensors of [this.#past, this.#cross]) {
       for (const tensor of tensors.values()) free(tensor);
@@ -314,14 +337,6 @@ function free(tensor: Tensor | undefined): void {
   } catch {
     // Its session has been released, by whom it belongs to.
   }
-}
-
-/** A cache of no tokens. */
-function emptyCache(ort: OrtModule, { type, shape }: CacheInfo, rows: number): Tensor {
-  const dims = shape.map((d, axis) => axis === 0 ? rows : isFree(d) ? 0 : Number(d));
-  return type === "float32"
-    ? new ort.Tensor("float32", new Float32Array(), dims)
-    : new ort.Tensor("float16", new Uint16Array(), dims);
 }
 
 /** The error of a search that must not go on. */

@@ -1,5 +1,5 @@
 /** ONNX models on the GPU: ids, caches and logits stay there. */
-import type { GpuModel } from "../../decode/types.ts";
+import type { GpuLogits, GpuModel, GpuModelInput } from "../../decode/types.ts";
 import { BackendError, LimitError } from "../../errors.ts";
 import {
   compileOnce,
@@ -9,24 +9,16 @@ import {
   makeBuffer,
 } from "../../kernels/webgpu/device.ts";
 import { reorderRows } from "../../kernels/webgpu/reorder.ts";
+import type { OnnxSearch } from "./decode_steps.ts";
 import { IDS_KERNEL } from "./ids_kernel.ts";
-import { probe } from "./sessions.ts";
-import { unsupported } from "./signature.ts";
-import { inTurn, type OrtModule, type Tensor } from "./session.ts";
-import type { CacheReorder, Move, OnnxSearch, OnnxSessions } from "./decode_steps.ts";
-
-/** A step on the GPU. */
-export interface GpuMove extends Move {
-  /** [rows] u32 */
-  readonly tokens: GPUBuffer;
-  /** [rows] u32 */
-  readonly parents: GPUBuffer;
-}
+import type { StepLogits } from "./logits.ts";
+import type { CacheReorder } from "./rows.ts";
+import type { OrtModule, Tensor } from "./session.ts";
 
 const BYTES: Record<string, number> = { float32: 4, int32: 4, float16: 2, int64: 8 };
 
 /** Moves rows in GPU memory, without waiting for it. */
-export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GpuMove> {
+export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GPUBuffer> {
   /** A buffer as a tensor that destroys it. */
   const make = (type: string, dims: number[]): Tensor & { gpuBuffer: GPUBuffer } => {
     const bytes = dims.reduce((a, b) => a * b, BYTES[type]);
@@ -46,13 +38,23 @@ export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GpuM
       dispose: () => freeBuffer(device, buffer),
     }) as Tensor & { gpuBuffer: GPUBuffer };
   };
+  const upload = (data: ArrayBufferView<ArrayBuffer>, usage: number) => {
+    const { COPY_DST } = GPUBufferUsage;
+    const buffer = makeBuffer(device, "onnx upload", data.byteLength, usage | COPY_DST);
+    device.queue.writeBuffer(buffer, 0, data);
+    return buffer;
+  };
   return {
-    async gather(source, { rows, parents }) {
+    async gather(source, rows, parents) {
       const dims = [rows, ...source.dims.slice(1)];
       const target = make(source.type, dims);
+      const isUploaded = parents instanceof Uint32Array;
+      const from = isUploaded
+        ? upload(parents as Uint32Array<ArrayBuffer>, GPUBufferUsage.STORAGE)
+        : parents;
       try {
         await reorderRows(device, {
-          parents,
+          parents: from,
           source: source.gpuBuffer as GPUBuffer,
           target: target.gpuBuffer,
           rows,
@@ -61,29 +63,31 @@ export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GpuM
       } catch (error) {
         target.dispose();
         throw error;
+      } finally {
+        if (isUploaded) freeBuffer(device, from);
       }
       return target;
     },
-    async extend(previous, { rows, parents, tokens }, type) {
+    async extend(previous, { rows, parents, tokens }, width, type) {
       const kernel = await compileOnce(device, IDS_KERNEL);
-      const width = (previous?.dims[1] ?? 0) + 1;
-      const target = make(type, [rows, width]);
-      const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+      const total = (previous?.dims[1] ?? 0) + width;
+      const target = make(type, [rows, total]);
+      const { STORAGE, UNIFORM } = GPUBufferUsage;
       const temporary: GPUBuffer[] = [];
-      const upload = (data: ArrayBufferView<ArrayBuffer>, usage: number) => {
-        const buffer = makeBuffer(device, "onnx upload", data.byteLength, usage | COPY_DST);
+      const lend = (data: ArrayBufferView<ArrayBuffer>, usage: number) => {
+        const buffer = upload(data, usage);
         temporary.push(buffer);
-        device.queue.writeBuffer(buffer, 0, data);
         return buffer;
       };
-      const grid = gridOf(Math.ceil(rows * width / 256));
-      const shape = Uint32Array.of(rows, width, type === "int64" ? 2 : 1, grid[0]);
+      const grid = gridOf(Math.ceil(rows * total / 256));
+      const words = type === "int64" ? 2 : 1;
+      const shape = Uint32Array.of(rows, total, width, words, grid[0], 0, 0, 0);
       // Prompts come from the host; without ids before, any buffer does in their place.
       const before = previous?.location === "cpu"
-        ? upload(previous.data as Int32Array<ArrayBuffer>, STORAGE)
-        : (previous?.gpuBuffer as GPUBuffer | undefined) ?? upload(new Uint32Array(1), STORAGE);
+        ? lend(previous.data as Int32Array<ArrayBuffer>, STORAGE)
+        : (previous?.gpuBuffer as GPUBuffer | undefined) ?? lend(new Uint32Array(1), STORAGE);
       device.pushErrorScope("validation");
-      const buffers = [upload(shape, UNIFORM), parents, tokens, before, target.gpuBuffer];
+      const buffers = [lend(shape, UNIFORM), parents, tokens, before, target.gpuBuffer];
       dispatch(device, "espalier ids", kernel, buffers, grid);
       for (const buffer of temporary) freeBuffer(device, buffer);
       const error = await device.popErrorScope();
@@ -98,106 +102,41 @@ export function gpuReorder(ort: OrtModule, device: GPUDevice): CacheReorder<GpuM
 
 /** A search as a model for the decoder. */
 export function gpuModel(
-  search: OnnxSearch<GpuMove>,
+  search: OnnxSearch<GPUBuffer>,
   device: GPUDevice,
-): Pick<GpuModel, "device" | "step"> {
-  return {
+  hasRuns: boolean,
+): Omit<GpuModel, "cpu"> {
+  /** The rows of a call: as many for each batch row. */
+  const moveOf = (input: GpuModelInput) => {
+    const { step, rows, beamSize, tokens, parents } = input;
+    const perBatch = step === 0 ? 1 : beamSize;
+    const batch = Uint32Array.from({ length: rows }, (_, row) => Math.floor(row / perBatch));
+    return { rows, batch, tokens, parents };
+  };
+  const model: Omit<GpuModel, "cpu"> = {
     device,
+    liveRows: true,
     async step(input) {
-      const { tensor, positions, width } = await search.step(input.step, input);
-      return {
-        buffer: tensor.gpuBuffer as GPUBuffer,
-        offset: (positions - 1) * width * BYTES[tensor.type],
-        rowStride: positions * width,
-        type: tensor.type as "float32" | "float16",
-      };
+      return placeOf(await search.step(input.step, moveOf(input)), 1);
+    },
+  };
+  if (!hasRuns) return model;
+  return {
+    ...model,
+    async scoreRuns(input) {
+      const { step, width } = input;
+      const logits = await search.scoreRun(step, { ...moveOf(input), width });
+      return { ...placeOf(logits, width), positionStride: logits.width };
     },
   };
 }
 
-/**
- * Tries a model on the GPU, and looks whether it stays there.
- *
- * @throws {BackendError} with code `"unsupported-model"` if a step fails; with code `"reads-back"` if a graph does.
- */
-export async function probeGpu(
-  sessions: OnnxSessions,
-  device: GPUDevice,
-): Promise<{ vocabSize: number }> {
-  return await inTurn(device, () => watchedProbe(sessions, device));
-}
-
-/** Models are tried one at a time on a device: what each maps, and what it does wrong, is its own. */
-async function watchedProbe(
-  sessions: OnnxSessions,
-  device: GPUDevice,
-): Promise<{ vocabSize: number }> {
-  const { STORAGE, COPY_DST } = GPUBufferUsage;
-  // Tokens and parents of two rows: buffers begin as zeros.
-  const zeros = makeBuffer(device, "onnx trial", 2 * 4, STORAGE | COPY_DST);
-  using readbacks = new Readbacks(device);
-  for (const filter of ["internal", "out-of-memory", "validation"] as const) {
-    device.pushErrorScope(filter);
-  }
-  let errors: (GPUError | null)[] = [];
-  let facts: { vocabSize: number };
-  try {
-    const move = (step: number): GpuMove => ({
-      rows: step === 0 ? 1 : 2,
-      beamSize: 2,
-      tokens: zeros,
-      parents: zeros,
-    });
-    facts = await probe(sessions, gpuReorder(sessions.ort, device), move, ({ tensor }) => {
-      if (tensor.location === "gpu-buffer" && readbacks.count === 0) return;
-      throw new BackendError(
-        "reads-back",
-        `The ONNX model ${
-          readbacks.count > 0
-            ? `reads back from the GPU ${readbacks.count} times in a step: some of its nodes run on the CPU`
-            : `leaves its logits on the ${tensor.location}`
-        }`,
-        { expected: 0, actual: readbacks.count },
-      );
-    });
-  } finally {
-    freeBuffer(device, zeros);
-    // A lost device has no scopes.
-    const scopes = Array.from({ length: 3 }, () => device.popErrorScope().catch(() => null));
-    errors = await Promise.all(scopes);
-  }
-  const error = errors.find((error) => error !== null);
-  if (error) throw unsupported("model", "", `is refused by the GPU: ${error.message}`);
-  return facts;
-}
-
-/** Counts what others map of a device while a model is tried. */
-class Readbacks implements Disposable {
-  count = 0;
-  #device: GPUDevice;
-  /** Somebody else's stand-in for the method, if there is one. */
-  #own: PropertyDescriptor | undefined;
-
-  constructor(device: GPUDevice) {
-    const { createBuffer } = device;
-    this.#device = device;
-    this.#own = Object.getOwnPropertyDescriptor(device, "createBuffer");
-    device.createBuffer = (descriptor) => {
-      const buffer = createBuffer.call(device, descriptor);
-      const isOurs = descriptor.label?.startsWith("espalier ") ?? false;
-      if (!isOurs && descriptor.usage & GPUBufferUsage.MAP_READ) {
-        const { mapAsync } = buffer;
-        buffer.mapAsync = (...args) => {
-          this.count++;
-          return mapAsync.apply(buffer, args);
-        };
-      }
-      return buffer;
-    };
-  }
-
-  [Symbol.dispose](): void {
-    if (this.#own) Object.defineProperty(this.#device, "createBuffer", this.#own);
-    else Reflect.deleteProperty(this.#device, "createBuffer");
-  }
+/** Where the last positions of logits are. */
+function placeOf({ tensor, positions, width }: StepLogits, count: number): GpuLogits {
+  return {
+    buffer: tensor.gpuBuffer as GPUBuffer,
+    offset: (positions - count) * width * BYTES[tensor.type],
+    rowStride: positions * width,
+    type: tensor.type as "float32" | "float16",
+  };
 }

@@ -23,9 +23,9 @@ import {
   rangeError,
   typeError,
 } from "../../errors.ts";
-import { type CpuMove, cpuReorder } from "./cpu.ts";
-import { closeSessions, openSessions, probe, type Sources } from "./sessions.ts";
-import { probeGpu } from "./gpu.ts";
+import { probeCpu } from "./cpu.ts";
+import { closeSessions, openSessions, type Sources } from "./sessions.ts";
+import { probeGpu } from "./probe_gpu.ts";
 import {
   isSession,
   loadOrt,
@@ -37,7 +37,6 @@ import {
 } from "./session.ts";
 import { narrowInts } from "./int64_to_int32.ts";
 import { type Opened, type OpenGpu, OpenOnnxModel } from "./open_model.ts";
-import type { OnnxSessions } from "./decode_steps.ts";
 import type { OnnxModel, OnnxOptions, PromptedModel } from "./types.ts";
 
 export type {
@@ -61,12 +60,15 @@ export type {
 /**
  * Opens an ONNX model. Names and shapes are read from it: `input_ids`, `attention_mask`, `position_ids`,
  * `encoder_hidden_states`, `encoder_attention_mask`, `use_cache_branch`, `num_logits_to_keep`, `past_key_values.*` in;
- * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with three steps of two rows, so that
- * what cannot be served is refused here. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
+ * `logits` [rows, positions or 1, W], `present.*` out. It is then tried with four steps of at most three rows, so that
+ * what cannot be served is refused here, and with one call for three tokens of a row, which must score as those steps
+ * do: within 1e-4 (half precision: 1e-2), relative to 1 or to the logit. Only then do its models have `scoreRuns`; if
+ * not, `reason` says why. On the GPU the trial also looks for nodes that run on the CPU: a model that reads
  * back because the decoder's ids, masks or positions are int64 is opened again from a copy of its bytes in which they
  * are int32; others go to the CPU, and `reason` says so.
  *
- * Cost: the sessions, and three runs of at most two rows; on the GPU up to three times that.
+ * Cost: the sessions, one call of the encoder, and five of the decoder, with at most three rows each; on the GPU up to
+ * three times that.
  *
  * @param source the decoder: bytes, a URL to fetch, or a session that stays the caller's.
  *
@@ -214,16 +216,6 @@ async function readSources(
 function checkToken(name: string, token: number | undefined): void {
   if (Number.isInteger(token) && token! >= 0 && token! < 2 ** 31) return;
   throw rangeError(`Cannot use ${token} as ${name}: expected a token`, { actual: token });
-}
-
-async function probeCpu(sessions: OnnxSessions) {
-  const rows = (step: number) => new Uint32Array(step === 0 ? 0 : 2);
-  return await probe<CpuMove>(sessions, cpuReorder(sessions.ort), (step) => ({
-    rows: step === 0 ? 1 : 2,
-    beamSize: 2,
-    tokens: rows(step),
-    parents: rows(step),
-  }), ({ tensor }) => void tensor.data);
 }
 
 function asBackendError(error: unknown): unknown {

@@ -1,17 +1,18 @@
 /** An ONNX model that is open: searches through it, and what runs them. */
 import { rangeError } from "../../errors.ts";
 import type { OnnxModel, PromptedModel } from "./types.ts";
-import { cpuModel, type CpuMove, cpuReorder } from "./cpu.ts";
+import { cpuModel, cpuReorder } from "./cpu.ts";
 import { closeSessions } from "./sessions.ts";
-import { gpuModel, type GpuMove, gpuReorder } from "./gpu.ts";
+import { gpuModel, gpuReorder } from "./gpu.ts";
+import type { Probed } from "./probe.ts";
 import type { OnnxProvider } from "./session.ts";
+import { hidesPadding } from "./signature.ts";
 import { padPrompts, type Prompts } from "./prompts.ts";
 import { disposed, OnnxSearch, type OnnxSessions } from "./decode_steps.ts";
 
 /** Sessions that have been tried out. */
-export interface Opened {
+export interface Opened extends Probed {
   readonly sessions: OnnxSessions;
-  readonly vocabSize: number;
 }
 
 /** The device of a model that runs on one, and how to open it on the CPU. */
@@ -43,7 +44,12 @@ export class OpenOnnxModel implements OnnxModel {
   ) {
     this.vocabSize = opened.vocabSize;
     this.provider = gpu ? "webgpu" : "wasm";
-    this.reason = reason;
+    const { noRuns, sessions: { quantizer } } = opened;
+    this.reason = [
+      reason,
+      ...(noRuns ? [`no runs: ${noRuns}`] : []),
+      ...(quantizer ? [`rows depend on each other: ${quantizer} has one scale for all`] : []),
+    ].join("; ");
     this.#opened = opened;
     this.#startToken = startToken;
     this.#padToken = padToken;
@@ -57,7 +63,8 @@ export class OpenOnnxModel implements OnnxModel {
     };
     check();
     const padded = this.#pad(prompts);
-    const { sessions } = this.#opened;
+    const { sessions, noRuns } = this.#opened;
+    const hasRuns = noRuns === undefined;
     const open: AsyncDisposable[] = [];
     const keep = <T extends AsyncDisposable>(search: T): T => {
       check();
@@ -65,7 +72,7 @@ export class OpenOnnxModel implements OnnxModel {
       this.#searches.add(search);
       return search;
     };
-    const onCpu = (sessions: OnnxSessions): OnnxSearch<CpuMove> =>
+    const onCpu = (sessions: OnnxSessions): OnnxSearch<Uint32Array> =>
       keep(new OnnxSearch(sessions, cpuReorder(sessions.ort), padded, this.#startToken));
     const dispose = () => {
       isDisposed = true;
@@ -75,28 +82,29 @@ export class OpenOnnxModel implements OnnxModel {
     };
     if (!this.#gpu) {
       const search = onCpu(sessions);
-      return Object.assign(cpuModel(() => search, this.vocabSize), { [Symbol.dispose]: dispose });
+      const model = cpuModel(() => search, this.vocabSize, hasRuns);
+      return Object.assign(model, { [Symbol.dispose]: dispose });
     }
     const { device, openCpu } = this.#gpu;
-    let fallback: OnnxSearch<CpuMove> | undefined;
-    const cpu = openCpu && cpuModel(async () => {
+    let fallback: OnnxSearch<Uint32Array> | undefined;
+    const openSearch = async () => {
       check();
-      return fallback ??= onCpu(await this.#openFallback(openCpu));
-    }, this.vocabSize);
+      return fallback ??= onCpu(await this.#openFallback(openCpu!));
+    };
+    // Whether it scores runs there, too, is known only when it is open.
+    const cpu = openCpu && cpuModel(openSearch, this.vocabSize, false);
     const reorder = gpuReorder(sessions.ort, device);
-    const search = keep(new OnnxSearch<GpuMove>(sessions, reorder, padded, this.#startToken));
-    return { ...gpuModel(search, device), cpu, [Symbol.dispose]: dispose };
+    const search = keep(new OnnxSearch<GPUBuffer>(sessions, reorder, padded, this.#startToken));
+    return { ...gpuModel(search, device, hasRuns), cpu, [Symbol.dispose]: dispose };
   }
 
   #pad(prompts: readonly ArrayLike<number>[]): Prompts {
-    const { prefill, decode, encoder } = this.#opened.sessions.signature;
+    const { signature } = this.#opened.sessions;
+    const { encoder } = signature;
     const limit = encoder ? 2 ** 31 : this.vocabSize;
     const padToken = Math.min(this.#padToken, limit - 1);
     const padded = padPrompts(prompts, encoder ? "right" : "left", padToken, limit);
-    const isMasked = encoder
-      ? encoder.ints.mask && prefill.ints.crossMask && decode.ints.crossMask
-      : prefill.ints.mask && decode.ints.mask;
-    if (padded.isEven || isMasked) return padded;
+    if (padded.isEven || hidesPadding(signature)) return padded;
     throw rangeError(
       `Cannot search with prompts of ${
         Math.min(...padded.lengths)

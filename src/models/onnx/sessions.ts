@@ -1,19 +1,9 @@
-/** Opens a model's graphs on a provider, and tries them out. */
-import { EspalierError } from "../../errors.ts";
-import { readSignature, unsupported } from "./signature.ts";
-import { type Graph, messageOf, openGraph, ortInTurn, type OrtModule } from "./session.ts";
+/** Opens a model's graphs on a provider, and releases them. */
+import type { OnnxSessions } from "./decode_steps.ts";
+import { quantizerOf } from "./quantizer.ts";
+import { type Graph, isSession, openGraph, ortInTurn, type OrtModule } from "./session.ts";
 import type { InferenceSession } from "./session.ts";
-import { padPrompts } from "./prompts.ts";
-import {
-  type CacheReorder,
-  type Move,
-  OnnxSearch,
-  type OnnxSessions,
-  type StepLogits,
-} from "./decode_steps.ts";
-
-/** Errors that say what is wrong with a model. */
-const PLAIN = ["unsupported-model", "reads-back"];
+import { readSignature } from "./signature.ts";
 
 /** The graphs of a model: bytes, or sessions. */
 export interface Sources<T = Uint8Array | InferenceSession> {
@@ -44,7 +34,10 @@ export async function openSessions(
     const decode = decoderWithPast ? await open(decoderWithPast, "decoderWithPast") : prefill;
     const encoding = encoder && await open(encoder, "encoder");
     const signature = readSignature(prefill, decoderWithPast && decode, encoding);
-    return { ort, signature, prefill, decode, encoder: encoding };
+    const quantizer = [decoder, decoderWithPast, encoder]
+      .map((graph) => graph && !isSession(graph) ? quantizerOf(graph) : undefined)
+      .find((type) => type !== undefined);
+    return { ort, signature, prefill, decode, encoder: encoding, quantizer };
   } catch (error) {
     await release(ort, graphs);
     throw error;
@@ -63,37 +56,4 @@ async function release(ort: OrtModule, graphs: Iterable<Graph>): Promise<void> {
     // What cannot be released is gone already.
     if (isOwned) await ortInTurn(ort, () => session.release()).catch(() => {});
   }
-}
-
-/**
- * Runs three steps of a search with two beams: that finds graphs that do not do what their names say.
- *
- * @param move what each step is told.
- * @param look sees the logits of each step.
- * @throws {BackendError} with code `"unsupported-model"` if a step fails.
- */
-export async function probe<M extends Move>(
-  sessions: OnnxSessions,
-  reorder: CacheReorder<M>,
-  move: (step: number) => M,
-  look: (logits: StepLogits) => void = () => {},
-): Promise<{ vocabSize: number }> {
-  // An odd number of positions: rows of half-precision numbers that are no whole words, the GPU refuses.
-  const prompts = padPrompts([[0, 0, 0]], "left", 0, 1);
-  await using search = new OnnxSearch(sessions, reorder, prompts, sessions.signature.encoder && 0);
-  const widths = new Set<number>();
-  for (const step of [0, 1, 2]) {
-    try {
-      const logits = await search.step(step, move(step));
-      look(logits);
-      widths.add(logits.width);
-    } catch (error) {
-      if (error instanceof EspalierError && PLAIN.includes(error.code)) throw error;
-      const isRun = error instanceof EspalierError && error.code === "run-failed";
-      const cause = isRun ? error.cause : error;
-      throw unsupported("model", "", `fails at step ${step}: ${messageOf(cause)}`, {}, cause);
-    }
-  }
-  if (widths.size === 1) return { vocabSize: [...widths][0] };
-  throw unsupported("output", "logits", `changes its width: ${[...widths].join(", ")}`);
 }

@@ -257,3 +257,11 @@ function whoMakesCross(
     }", and the decoder has no "use_cache_branch" to make it at the first step; export a merged decoder, or pass the second graph as \`decoderWithPast\``,
   );
 }
+
+/** Whether prompts of a batch may differ in length: masks hide what they are padded with. */
+export function hidesPadding({ prefill, decode, encoder }: GraphSignature): boolean {
+  const masks = encoder
+    ? [encoder.ints.mask, prefill.ints.crossMask, decode.ints.crossMask]
+    : [prefill.ints.mask, decode.ints.mask];
+  return masks.every((mask) => mask !== undefined);
+}

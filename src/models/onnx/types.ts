@@ -31,7 +31,11 @@ export interface OnnxOptions {
   fetch?: typeof fetch;
 }
 
-/** What {@linkcode OnnxModel.withPrompts} gives: a model for one search at a time. Dispose of it to free its caches. */
+/**
+ * What {@linkcode OnnxModel.withPrompts} gives: a model for one search at a time. Dispose of it to free its caches. It has
+ * `liveRows`, and `scoreRuns` if the trial of the model showed that it may; the `cpu` form of one on the GPU has no
+ * `scoreRuns`.
+ */
 export type PromptedModel = (Model | GpuModel) & Disposable;
 
 /**
@@ -43,7 +47,10 @@ export interface OnnxModel extends Disposable, AsyncDisposable {
   readonly vocabSize: number;
   /** Where its logits are: in the memory of the GPU, or of the CPU. (A session of yours runs where you made it.) */
   readonly provider: OnnxProvider;
-  /** Why there. */
+  /**
+   * Why there. Then, if it is so: `; no runs: ` and why there is no `scoreRuns`; `; rows depend on each other: ` and the
+   * node type that makes them, see {@linkcode withPrompts}. Sessions do not tell their nodes.
+   */
   readonly reason: string;
   /**
    * Makes a model that continues prompts, one for each batch row: pass it to `beamSearch` with
@@ -56,11 +63,23 @@ export interface OnnxModel extends Disposable, AsyncDisposable {
    * right. A decoder with `attention_mask` but without `position_ids` must derive its positions from the mask, as
    * OPT and BLOOM do.
    *
-   * Cost of a search: the prompts run once per batch row; then each step runs B·M rows of one token (of all tokens so
-   * far, without caches). On the CPU caches are copied out of the session, by beam, and in again at every step.
+   * Cost of a search: the prompts run once per batch row; then each step runs one token (all tokens so far, without
+   * caches) of the rows that the search shows: on the CPU those that live, so that a prompt without any costs nothing. On
+   * the CPU caches are copied out of the session, by beam unless rows stay as they are, and in again at every step. What
+   * an encoder made is copied only when the number of rows of some prompt changes. A run computes the tokens of each
+   * row, padded to the longest; its caches are dropped.
+   *
+   * Logits of live rows are those of all rows to the last bit, if rows do not depend on each other. They do where
+   * activations are quantized by one scale for the whole tensor: by `DynamicQuantizeLinear`, `DynamicQuantizeMatMul` or
+   * `DynamicQuantizeLSTM`. There the logits of a row depend a little on which others are in the batch, prompts as well
+   * as beams, and results with live rows may differ from those with all rows. Live rows are shown all the same: so dead
+   * rows do not weigh in. MatMulNBits quantizes blocks of a row, and is not concerned.
    *
    * A search ends with code `"run-failed"` where the model fails. On the CPU it does if it has no position for
    * some token, or an encoder does not know one; on the GPU that is not noticed, and the logits are meaningless.
+   *
+   * A call that is not that of the step that is next fails with code `"out-of-turn"`; rows that do not continue those of
+   * the step before, with `"wrong-rows"` (parents on the GPU are not looked at).
    *
    * @throws {RangeError} if there are no prompts, one is empty, lengths differ without a mask, or a token is out of
    * range. @throws {EspalierError} with code `"disposed"`.

@@ -99,10 +99,10 @@ Deno.test("ONNX: a padding token outside the vocabulary is none to a decoder", a
 });
 
 Deno.test("ONNX: where a model fails in a search, the error says at which step", async () => {
-  const files = writeToy({ maxPositions: 5 });
+  const files = writeToy({ maxPositions: 6 });
   const problem = await problemOf(ort, files, [[1, 2]], 1e-4);
   await using model = await createOnnxModel(files.decoder);
-  for (const [length, step] of [[6, 0], [4, 2]]) {
+  for (const [length, step] of [[7, 0], [5, 2]]) {
     using prompted = model.withPrompts([Array(length).fill(1)]);
     await assert.rejects(assertSearch(problem, prompted, 1e-4), (error: BackendError) => {
       assert.ok(error instanceof BackendError);

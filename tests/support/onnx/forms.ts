@@ -16,6 +16,8 @@ export interface ToyForm {
   positionIds?: boolean;
   /** Whether it takes `attention_mask`: the encoder's, in an encoder-decoder. Default true. */
   mask?: boolean;
+  /** Whether tokens are hidden from those before them: of one call, too. Default true. */
+  causal?: boolean;
   /** Whether `use_cache_branch` chooses between two graphs in one. Default false. */
   merged?: boolean;
   /** Who makes the caches of cross attention. Default "none": they are computed anew at every step. */
@@ -98,3 +100,7 @@ export const isMasked = ({ mask = true }: ToyForm): boolean => mask;
 
 /** How far half-precision logits may be off: their last bits, at every step. */
 export const resolutionOf = ({ floats }: ToyForm): number => floats === "float16" ? 0.02 : 1e-4;
+
+/** Whether a toy gives logits of all tokens that it is fed, which runs need. */
+export const scoresRuns = ({ positions = "all" }: ToyForm): boolean =>
+  positions !== "last" && positions !== "flat";

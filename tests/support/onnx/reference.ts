@@ -189,10 +189,13 @@ export async function assertSearch(
 /** Arguments of a call that is passed on as it is. */
 type Passed<T> = (...args: unknown[]) => Promise<T>;
 
-/** onnxruntime-web whose sessions run through `run`, which is handed the run itself. */
+/** onnxruntime-web whose sessions run through `around`, which is handed the run itself and what is fed. */
 export function wrapped(
   ort: OrtModule,
-  around: (run: () => Promise<Record<string, Tensor>>) => Promise<Record<string, Tensor>>,
+  around: (
+    run: () => Promise<Record<string, Tensor>>,
+    feeds: Record<string, Tensor>,
+  ) => Promise<Record<string, Tensor>>,
 ): OrtModule {
   const create = ort.InferenceSession.create as Passed<InferenceSession>;
   return {
@@ -201,7 +204,8 @@ export function wrapped(
       async create(...args: unknown[]) {
         const session = await create(...args);
         const run = session.run.bind(session) as Passed<Record<string, Tensor>>;
-        session.run = (...args: unknown[]) => around(() => run(...args));
+        session.run = (...args: unknown[]) =>
+          around(() => run(...args), args[0] as Record<string, Tensor>);
         return session;
       },
     } as OrtModule["InferenceSession"],

@@ -36,6 +36,7 @@ class Toy {
       positions: "all",
       positionIds: !form.encoder,
       mask: true,
+      causal: true,
       merged: false,
       crossCache: "none",
       twoGraphs: false,
@@ -254,7 +255,9 @@ class Toy {
     let x = g.op("Add", [this.#embed(g, tokens, "tokens"), this.#place(g, place, "places")]);
     const query = g.op("Unsqueeze", [this.#range(g, before, total), g.ints([1])]);
     const seen = g.op("LessOrEqual", [this.#range(g, zero, total), query]);
-    const bias = [g.op("Where", [seen, g.floats([1], [0]), g.floats([1], [FAR])])];
+    const bias = this.#form.causal
+      ? [g.op("Where", [seen, g.floats([1], [0]), g.floats([1], [FAR])])]
+      : [];
     if (mask) bias.push(this.#bias(g, mask));
     for (let i = 0; i < layers; i++) {
       const part = (kind: string) =>
