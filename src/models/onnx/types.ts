@@ -16,8 +16,29 @@ export interface OnnxOptions {
    */
   provider?: "auto" | OnnxProvider;
   /**
-   * The module onnxruntime-web to use: for sessions, the very one that made them. Default:
-   * `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`.
+   * What runs the model on the CPU. `"web"` (default): onnxruntime-web, which is WebAssembly and runs everywhere.
+   *
+   * `"node"`: onnxruntime-node, native code for servers: the demo's model runs 2 to 3 times as fast. It is loaded when the
+   * model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0`, a download of about 100 MB at first
+   * use, and needs `--allow-ffi` and `--allow-read`. In Node, `npm install onnxruntime-node@1.30.0`. The package has the
+   * libraries for the CPU of Linux, macOS (arm64) and Windows in it: its install script, which fetches CUDA, need not run
+   * (Deno does not run it; for npm: `--ignore-scripts`). Workers and browsers refuse it with code
+   * `"needs-onnxruntime-node"`. It excludes `device`, `provider: "webgpu"` and `ort`.
+   *
+   * Scores of the two differ by rounding. A step of `"node"` blocks the event loop while it runs, as one of `"web"` does.
+   */
+  runtime?: "web" | "node";
+  /**
+   * Threads on the CPU, 1 to 256. Default 1; in pages that are isolated from other origins, what onnxruntime-web chooses.
+   * All models of a process that run in onnxruntime-web share them, so that they must ask for the same number. More than
+   * one pays for large models on idle cores. A server whose requests overlap gains more from a worker per core.
+   */
+  threads?: number;
+  /**
+   * The module onnxruntime-web to use; for sessions, the very one that made them, which may be onnxruntime-node. It
+   * excludes `runtime` and `threads`. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`; in Deno and Node the one for Node
+   * where there is more than one of `threads`, because threads of the others begin from a blob URL, which Deno and Node
+   * cannot import, and in Web Workers of Deno.
    */
   ort?: OrtModule;
   /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`), below `vocabSize`. */
