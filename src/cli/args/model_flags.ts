@@ -34,9 +34,9 @@ export const MODEL_HELP =
   --pad-token N   what shorter prompts and empty beams show to the model; default 0
   --backend B     auto (default): the GPU where there is one that runs the whole model, else the CPU; wasm: the CPU;
                   webgpu: the GPU or an error
-  --runtime R     what runs the model on the CPU. web (default): onnxruntime-web; node: onnxruntime-node, native code that
-                  is 2 to 3 times as fast. Deno downloads it at first use, about 100 MB, and needs --allow-ffi, which
-                  "deno task cli" has; its install script need not run. Not with --backend webgpu
+  --runtime R     what runs the model on the CPU. web (default): onnxruntime-web; node: onnxruntime-node, native code
+                  that is 2 to 3 times as fast. Deno downloads it at first use, 114 MB, and needs --allow-ffi,
+                  which "deno task cli" has; its install script need not run. Not with --backend webgpu
   --threads N     threads that the model runs on, on the CPU; default 1`;
 
 /** Where a model is, and how to run it. */

@@ -45,12 +45,13 @@ Options
   --body-bytes N  longest body of a request; default 1048576
   --prompt-vocab N  tokens of prompts are below it: the vocabulary of the encoder. Others are refused with 400, where
                   the model would fail with 500. A decoder's own vocabulary is known
-  --workers N     threads that each have the index and the model, on the CPU; requests go to the one that has fewest.
-                  Default 1; as many as there are cores is best where the model takes the time. --concurrency and --queue
-                  are for each. One that dies is told, and another takes its place
+  --workers N     threads that each have the index and the model, on the CPU; a request goes to the one with the
+                  fewest. Default 1; where the model takes the time, as many as there are cores. --concurrency and
+                  --queue are for each. A worker takes about 150 MB and its index. One that dies is reported, and
+                  another takes its place. /metrics has each under the label worker
   --memory SIZE   memory for indexes, such as 96MB: where the old and the new one do not fit together, the new one is
                   verified first and takes the place of the old one while requests wait. Default: both are held. With
-                  several workers it is for all, and each also has its filters (32 MiB) and the model's files there: what
+                  several workers it is for all of them, with the filters (32 MiB) and the model's files of each; what
                   does not fit is refused at start
   --revalidate SECONDS  age at which a request has the index looked at again; default 60
   --log           a line of JSON on standard error for each request, error and new index. Without it, errors and

@@ -19,8 +19,8 @@ export interface OnnxOptions {
    * What runs the model on the CPU. `"web"` (default): onnxruntime-web, which is WebAssembly and runs everywhere.
    *
    * `"node"`: onnxruntime-node, native code for servers: the demo's model runs 2 to 3 times as fast. It is loaded when the
-   * model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0`, a download of about 100 MB at first
-   * use, and needs `--allow-ffi` and `--allow-read`. In Node, `npm install onnxruntime-node@1.30.0`. The package has the
+   * model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0`, a download of 114 MB (290 MB on
+   * disk) at first use, and needs `--allow-ffi` and `--allow-read`. In Node, `npm install onnxruntime-node@1.30.0`. The package has the
    * libraries for the CPU of Linux, macOS (arm64) and Windows in it: its install script, which fetches CUDA, need not run
    * (Deno does not run it; for npm: `--ignore-scripts`). Workers and browsers refuse it with code
    * `"needs-onnxruntime-node"`. It excludes `device`, `provider: "webgpu"` and `ort`.
