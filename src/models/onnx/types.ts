@@ -18,12 +18,13 @@ export interface OnnxOptions {
   /**
    * What runs the model on the CPU. `"web"` (default): onnxruntime-web, which is WebAssembly and runs everywhere.
    *
-   * `"node"`: onnxruntime-node, native code for servers: the demo's model runs 2 to 3 times as fast. It is loaded when the
-   * model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0`, a download of 114 MB (290 MB on
-   * disk) at first use, and needs `--allow-ffi` and `--allow-read`. In Node, `npm install onnxruntime-node@1.30.0`. The package has the
-   * libraries for the CPU of Linux, macOS (arm64) and Windows in it: its install script, which fetches CUDA, need not run
-   * (Deno does not run it; for npm: `--ignore-scripts`). Workers and browsers refuse it with code
-   * `"needs-onnxruntime-node"`. It excludes `device`, `provider: "webgpu"` and `ort`.
+   * `"node"`: onnxruntime-node, native code for servers, which runs the demo's model 2 to 3 times as fast. It is loaded
+   * when the model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0` at first use (114 MB to
+   * download, 290 MB on disk) and needs `--allow-ffi` and `--allow-read`. Node needs `npm install
+   * onnxruntime-node@1.30.0`. The package has the libraries for the CPU of Linux, macOS (arm64) and Windows in it. Its
+   * install script fetches CUDA and need not run: Deno does not run it, `npm install --ignore-scripts` neither. Where
+   * native code cannot run (workerd, browsers) the model is refused with code `"needs-onnxruntime-node"`. It excludes
+   * `device`, `provider: "webgpu"` and `ort`.
    *
    * Scores of the two differ by rounding. A step of `"node"` blocks the event loop while it runs, as one of `"web"` does.
    */
@@ -38,9 +39,9 @@ export interface OnnxOptions {
   threads?: number;
   /**
    * The module onnxruntime-web to use; for sessions, the very one that made them, which may be onnxruntime-node. It
-   * excludes `runtime` and `threads`. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`; in Deno and Node the one for Node
-   * where there is more than one of `threads`, because threads of the others begin from a blob URL, which Deno and Node
-   * cannot import, and in Web Workers of Deno.
+   * excludes `runtime` and `threads`. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`. Its entry for
+   * Node is used in two cases. Deno and Node with several `threads`: the others start threads from a blob URL, which these
+   * two cannot import. Web Workers of Deno: the others cannot be imported there.
    */
   ort?: OrtModule;
   /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`), below `vocabSize`. */
