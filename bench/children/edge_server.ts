@@ -1,8 +1,8 @@
 /**
  * What bench/run/edge.ts has `deno serve` run. Arguments: "bare" for a server of nothing; else the address of an index, and
- * "speller" for the demo's model, or "zeros" for one that costs nothing.
+ * "speller" for the demo's model, or "zeros" for one that costs nothing; and "node" for the model in onnxruntime-node.
  */
-const [url, kind] = Deno.args;
+const [url, kind, runtime] = Deno.args;
 
 async function spellerOptions() {
   const { createOnnxModel } = await import("../../src/models/onnx/mod.ts");
@@ -14,6 +14,7 @@ async function spellerOptions() {
   const onnx = await createOnnxModel(file("decoder"), {
     encoder: file("encoder"),
     provider: "wasm",
+    runtime: runtime === "node" ? runtime : undefined,
     startToken: vocabulary.start,
     padToken: vocabulary.pad,
   });

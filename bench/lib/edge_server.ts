@@ -1,4 +1,4 @@
-/** A server under `deno serve`, in a process of its own. */
+/** A server in a process of its own: under `deno serve`, or of the command line. */
 import { answers } from "./support.ts";
 
 /** One that listens. Disposing ends it. */
@@ -20,11 +20,38 @@ export interface Answered {
 
 /** Starts bench/children/edge_server.ts with arguments. */
 export async function startEdge(...args: string[]): Promise<EdgeServer> {
+  return await start((port) => ["serve", "-A", "--no-check", ...edge(port, args)]);
+}
+
+/** The same on several threads of `deno serve --parallel`; packages are looked for outside the lock file. */
+export async function startParallelEdge(threads: number, ...args: string[]): Promise<EdgeServer> {
+  const flags = ["--parallel", "--no-lock", "--node-modules-dir=none"];
+  return await start((port) => ["serve", "-A", "--no-check", ...flags, ...edge(port, args)], {
+    DENO_JOBS: String(threads),
+  });
+}
+
+/** Starts `cli serve` with arguments; packages are looked for outside the lock file. */
+export async function startCli(...args: string[]): Promise<EdgeServer> {
+  const script = new URL("../../src/cli/main.ts", import.meta.url).pathname;
+  const flags = ["-A", "--no-check", "--no-lock", "--node-modules-dir=none"];
+  return await start((port) => ["run", ...flags, script, "serve", ...args, `--port=${port}`]);
+}
+
+function edge(port: number, args: readonly string[]): string[] {
   const script = new URL("../children/edge_server.ts", import.meta.url).pathname;
+  return ["--host=127.0.0.1", `--port=${port}`, script, ...args];
+}
+
+async function start(
+  argsOf: (port: number) => string[],
+  env: Record<string, string> = {},
+): Promise<EdgeServer> {
   const port = freePort();
   const start = performance.now();
   const child = new Deno.Command(Deno.execPath(), {
-    args: ["serve", "-A", "--no-check", "--host=127.0.0.1", `--port=${port}`, script, ...args],
+    args: argsOf(port),
+    env,
     stdout: "null",
     stderr: "null",
   }).spawn();
@@ -32,7 +59,7 @@ export async function startEdge(...args: string[]): Promise<EdgeServer> {
   child.status.then(() => isOver = true);
   const url = `http://127.0.0.1:${port}`;
   while (!await answers(`${url}/healthz`)) {
-    if (isOver) throw new Error("deno serve has ended");
+    if (isOver) throw new Error("The server has ended");
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   return {

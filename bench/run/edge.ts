@@ -7,15 +7,14 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { loadPlaces } from "../../demo/places.ts";
 import { indexOf } from "../../demo/search.ts";
-import { promptOf } from "../../demo/speller.ts";
 import { buildIndex } from "../../src/build/mod.ts";
 import { closedLoop, type LoadReport, openLoop } from "../lib/load.ts";
 import { startEdge } from "../lib/edge_server.ts";
 import { coldStarts, heldMemory } from "../lib/edge_start.ts";
-import { canMisspell, misspeller } from "../eval/misspell.ts";
 import { serve } from "../lib/file_server.ts";
 import { record, writeRecords } from "../lib/records.ts";
-import { MB, random, randomSids, V } from "../lib/support.ts";
+import { spellerBodies } from "../lib/speller_bodies.ts";
+import { MB, randomSids, V } from "../lib/support.ts";
 
 const BEAMS = 20;
 const CLIENTS = [1, 8, 64];
@@ -29,17 +28,6 @@ const seconds = Number(values.seconds);
 
 const [cpu] = cpus();
 const machine = `Deno ${Deno.version.deno}, ${cpus().length} × ${cpu?.model ?? "unknown CPU"}`;
-
-/** Requests for misspelt names. */
-function bodiesOf(keys: readonly string[]): string[] {
-  const next = random(1);
-  const misspell = misspeller(2);
-  const names = keys.filter(canMisspell);
-  return Array.from({ length: 500 }, () => {
-    const { query } = misspell(names[next() % names.length]);
-    return JSON.stringify({ prompts: [promptOf(query)], beams: BEAMS });
-  });
-}
 
 async function writeIndexes(folder: string, keys: readonly string[]): Promise<void> {
   using cities = await indexOf(keys);
@@ -90,7 +78,7 @@ try {
   await Deno.chmod(folder, 0o755);
   console.log(machine);
   const { keys } = await loadPlaces();
-  const bodies = bodiesOf(keys);
+  const bodies = spellerBodies(keys, BEAMS);
   await writeIndexes(folder, keys);
   await using store = await serve(folder);
   await load(`${store.url}/cities.safetensors`, bodies);

@@ -72,6 +72,11 @@ const ROUTES: Record<Path, Route> = {
 /**
  * Makes a handler. Nothing is loaded before the first request, which waits for it.
  *
+ * A handler uses one core. `deno serve --parallel` runs the module that exports it in several threads on one port: as many
+ * as there are cores, or `DENO_JOBS`. Each has a handler, an index and a model of its own, so that memory is multiplied;
+ * limits, `/readyz` and `/metrics` are those of the thread that has the connection. A signal ends it without waiting for
+ * requests. A thread that fails is not replaced. The command `serve --workers` is the same with one state and one end.
+ *
  * | route | |
  * |---|---|
  * | `POST /v1/decode` | prompts in, the best sequences of each out: ordinal, score, tokens, item ids |

@@ -32,6 +32,7 @@ const ORDER = [
   "cli/tokenizers",
   "cli/tables",
   "cli/args",
+  "cli/serving",
   "cli/commands",
   "cli/main.ts",
 ];

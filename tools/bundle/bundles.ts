@@ -6,6 +6,7 @@ import {
   type Dependencies,
   includedPackages,
   inRepository,
+  namedPackages,
   requiredPackages,
   VARIANTS,
   variantsForWorkers,
@@ -86,7 +87,7 @@ async function writeForNpm(folder: URL, entries: readonly Entry[]): Promise<Bund
     ],
     outdir: "npm",
     splitting: true,
-    plugins: [variantsToChoose, requiredPackages(dependencies)],
+    plugins: [variantsToChoose, namedPackages(dependencies), requiredPackages(dependencies)],
   });
   const target = new URL("npm/", folder);
   for (const [name, { forWorkers }] of Object.entries(VARIANTS)) {

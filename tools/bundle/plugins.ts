@@ -104,3 +104,26 @@ export function requiredPackages({ always, onDemand }: Dependencies): Plugin {
     },
   };
 }
+
+/**
+ * Packages whose names are in variables, which bundlers do not look for, are left to npm, too: the variable is given the
+ * name without `npm:` and version, which are noted.
+ */
+export function namedPackages({ onDemand }: Dependencies): Plugin {
+  return {
+    name: "named packages",
+    setup(build) {
+      build.onLoad({ filter: /\/cpu_runtime\.ts$/ }, async ({ path }) => {
+        const text = await Deno.readTextFile(path);
+        const contents = text.replace(
+          /^(const \w+ = ")npm:([^@"]+)@([^"/]+)(";)$/gm,
+          (_, start, name, version, end) => {
+            onDemand[name] = version;
+            return start + name + end;
+          },
+        );
+        return { contents, loader: "ts" };
+      });
+    },
+  };
+}

@@ -1,5 +1,6 @@
 /** A handler at an address. */
 import { EspalierError } from "../../errors.ts";
+import { unavailable } from "../serving/unavailable.ts";
 
 /** Where to listen, and how long requests may take. */
 export interface ListenOptions {
@@ -36,7 +37,7 @@ export function listen(
   let isStopping = false;
   const answer = (request: Request) => {
     if (isStopping) {
-      const refusal = stopping();
+      const refusal = unavailable("closed", "The server is shutting down", { connection: "close" });
       onRefused?.(request, refusal.status);
       return refusal;
     }
@@ -71,25 +72,6 @@ export function listen(
       clearTimeout(timer);
     },
   };
-}
-
-/** What those get who come too late. */
-function stopping(): Response {
-  const problem = {
-    type: "about:blank",
-    title: "Service Unavailable",
-    status: 503,
-    detail: "The server is shutting down",
-    code: "closed",
-  };
-  return new Response(JSON.stringify(problem), {
-    status: 503,
-    headers: {
-      "content-type": "application/problem+json",
-      "retry-after": "1",
-      connection: "close",
-    },
-  });
 }
 
 /** An address as URLs have it; where it stands for all, the one by which this machine reaches itself. */

@@ -1,20 +1,20 @@
 /** `serve`: answers HTTP requests from an index and a model. */
 import type { Command } from "./command.ts";
-import type { Handler, HandlerOptions, IndexChange, LogEntry } from "../../edge/mod.ts";
+import type { IndexChange, LogEntry } from "../../edge/mod.ts";
 import { routeName } from "../../edge/route_names.ts";
 import { EspalierError, printable } from "../../errors.ts";
 import { listen, shownAddress } from "./listen.ts";
-import { indexSource } from "../args/index_source.ts";
 import { lookAt } from "../io/files.ts";
 import { isAddress, shownName } from "../io/addresses.ts";
-import { aboutFile, UsageError } from "../errors.ts";
-import { MODEL_HELP, openModel } from "../args/model_flags.ts";
+import { UsageError } from "../errors.ts";
+import { MODEL_HELP, readModelFiles } from "../args/model_flags.ts";
 import type { Io } from "../io/terminal.ts";
 import { counted } from "../io/format.ts";
 import { ProgressLine } from "../io/progress_line.ts";
 import { environment, S3_CREDENTIALS_HELP, S3_HELP } from "../args/s3_flags.ts";
 import { SEARCH_HELP } from "../args/search_flags.ts";
 import { parseServe, type ServeArguments } from "./serve_arguments.ts";
+import type { Service, ServiceHooks, ServiceOptions } from "../serving/service.ts";
 
 /** What `cli serve --help` prints. */
 export const SERVE_HELP = `Answers HTTP requests from an index and a model, until it is told to stop
@@ -45,8 +45,14 @@ Options
   --body-bytes N  longest body of a request; default 1048576
   --prompt-vocab N  tokens of prompts are below it: the vocabulary of the encoder. Others are refused with 400, where
                   the model would fail with 500. A decoder's own vocabulary is known
+  --workers N     threads that each have the index and the model, on the CPU; a request goes to the one with the
+                  fewest. Default 1; where the model takes the time, as many as there are cores. --concurrency and
+                  --queue are for each. A worker takes about 150 MB and its index. One that dies is reported, and
+                  another takes its place. /metrics has each under the label worker
   --memory SIZE   memory for indexes, such as 96MB: where the old and the new one do not fit together, the new one is
-                  verified first and takes the place of the old one while requests wait. Default: both are held
+                  verified first and takes the place of the old one while requests wait. Default: both are held. With
+                  several workers it is for all of them, with the filters (32 MiB) and the model's files of each; what
+                  does not fit is refused at start
   --revalidate SECONDS  age at which a request has the index looked at again; default 60
   --log           a line of JSON on standard error for each request, error and new index. Without it, errors and
                   new indexes have a line of text there
@@ -58,7 +64,7 @@ ${S3_HELP}
   -h, --help      this text
 
 JSON
-  url, index (where it is), digest, size, vocabSize, model (where it runs), curl (a command that asks)
+  url, index (where it is), digest, size, vocabSize, model (where it runs), workers, curl (a command that asks)
 
 Credentials
 ${S3_CREDENTIALS_HELP}
@@ -77,70 +83,64 @@ export const serve: Command<ServeArguments> = { help: SERVE_HELP, parse: parseSe
  */
 async function run(options: ServeArguments, io: Io): Promise<number> {
   const tokens = tokensOf(options.tokenVariable);
-  const name = shownName(options.argument);
-  if (!isAddress(options.argument)) await checkRepeatable(options.argument);
+  const { argument, workers, isLogged } = options;
+  if (!isAddress(argument)) await checkRepeatable(argument);
   using progress = new ProgressLine(io);
-  await using model = options.model && await openModel(options.model, options.s3, io, progress);
-  const failures: unknown[] = [];
-  let index: IndexChange | undefined;
-  let isReady = false;
-  const { createHandler } = await import("../../edge/mod.ts");
-  await using handler = createHandler(
-    {
-      ...options.handler,
-      // Asked for anew at each look: another file may have taken its name.
-      index: () => indexSource(options.argument, options.s3),
-      open: { onProgress: (bytes, total) => progress.show("reading", bytes, total) },
-      search: { ...options.handler.search, vocabSize: model?.onnx.vocabSize },
-      model: model && ((prompts) => model.onnx.withPrompts(prompts)),
-      decoder: model?.decoder,
-      bearerTokens: tokens,
-      onError: (error, during) => {
-        const named = during === LOADING ? aboutFile(error, name) : error;
-        failures.push(named);
-        if (isReady) report(io, named, during, options.isLogged);
-      },
-      onIndex: (change) => {
-        index = change;
-        if (isReady) reportIndex(io, change, options.isLogged);
-      },
-      log: options.isLogged ? (entry) => void (isReady && logLine(io, entry)) : undefined,
-    } satisfies HandlerOptions,
+  const hooks: ServiceHooks = {
+    signal: io.signal,
+    onProgress: (what, done, total) => progress.show(what, done, total),
+    onError: (error, during, worker) => report(io, error, during, isLogged, worker),
+    onIndex: (change, worker) => reportIndex(io, change, isLogged, worker),
+    log: isLogged ? (entry, worker) => logLine(io, { ...entry, worker }) : undefined,
+  };
+  await using service = await start(
+    workers,
+    await serviceOptions(options, tokens, io, progress),
+    hooks,
   );
-  await load(handler, failures, io.signal);
   progress[Symbol.dispose]();
-  isReady = true;
-  await using server = listen(handler, {
+  await using server = listen((request) => service.answer(request), {
     ...options,
     onRefused: (request, status) => {
       const { method, url } = request;
       // It is answered at once.
-      if (options.isLogged) {
+      if (isLogged) {
         logLine(io, { method, route: routeName(url), status, durationMs: 0 } satisfies LogEntry);
       }
     },
   });
-  announce(io, server.address, index!, options, tokens, model?.place);
+  announce(io, server.address, options, tokens, service);
   await aborted(io.signal);
   io.err("stopping: requests that run may end\n");
   return 0;
 }
 
-/** What the handler is doing when it tells of an index that could not be loaded. */
-const LOADING = "loading the index";
+/** Reads the model's files. */
+async function serviceOptions(
+  { argument, s3, model, handler }: ServeArguments,
+  tokens: readonly string[] | undefined,
+  io: Io,
+  progress: ProgressLine,
+): Promise<ServiceOptions> {
+  const files = model && await readModelFiles(model, s3, io, progress);
+  return { argument, s3, model, files, handler, tokens };
+}
 
-/** Has the index loaded, and waits for it. @throws what it fails with. */
-async function load(
-  handler: Handler,
-  failures: readonly unknown[],
-  signal: AbortSignal,
-): Promise<void> {
-  try {
-    await handler.ready(signal);
-  } catch (error) {
-    signal.throwIfAborted();
-    throw failures[0] ?? error;
+/** Starts the service in this thread, or in workers that share the memory. */
+async function start(
+  workers: number,
+  options: ServiceOptions,
+  hooks: ServiceHooks,
+): Promise<Service> {
+  if (workers === 1) {
+    const { openService } = await import("../serving/service.ts");
+    return await openService(options, hooks);
   }
+  const { shareOfWorker } = await import("../serving/worker_memory.ts");
+  const { startWorkers } = await import("../serving/worker_pool.ts");
+  const memoryBytes = await shareOfWorker(workers, options, hooks.signal);
+  const handler = { ...options.handler, memoryBytes };
+  return await startWorkers(workers, { ...options, handler }, hooks);
 }
 
 /** @throws {UsageError} if a file can be read only once. */
@@ -164,10 +164,9 @@ function tokensOf(variable: string | undefined): string[] | undefined {
 function announce(
   io: Io,
   { hostname, port }: { hostname: string; port: number },
-  index: IndexChange,
-  { isJson, model, tokenVariable, argument }: ServeArguments,
+  { isJson, model, tokenVariable, argument, workers }: ServeArguments,
   tokens: readonly string[] | undefined,
-  place: string | undefined,
+  { index, place }: Service,
 ): void {
   const url = `http://${shownAddress(hostname, port)}`;
   const [route, body] = model
@@ -181,14 +180,15 @@ function announce(
   const curl = `curl -s ${url}${route}${auth} -H "content-type: application/json" -d '${body}'`;
   if (isJson) {
     const { digest, size, vocabSize } = index;
-    const ready = { url, index: shownName(argument), digest, size, vocabSize, model: place, curl };
-    io.out(`${JSON.stringify(ready)}\n`);
+    const ready = { url, index: shownName(argument), digest, size, vocabSize, model: place };
+    io.out(`${JSON.stringify({ ...ready, workers, curl })}\n`);
     return;
   }
   const isOpen = !tokens && !/^(?:localhost|127\..*|::1)$/.test(hostname);
   const lines = [
     `Serving ${shownName(argument)} (${short(index.digest)}) at ${url}`,
     ...(place ? [`  model on ${place}`] : []),
+    ...(workers > 1 ? [`  ${workers} workers`] : []),
     ...(isOpen ? ["  without --token-env: whoever reaches this port may ask"] : []),
     `  ${curl}`,
   ];
@@ -196,19 +196,35 @@ function announce(
   io.out(`${lines.join("\n")}\n`);
 }
 
-function report(io: Io, error: unknown, during: string, isLogged: boolean): void {
+function report(
+  io: Io,
+  error: unknown,
+  during: string,
+  isLogged: boolean,
+  worker: number | undefined,
+): void {
   const message = error instanceof Error ? error.message : String(error);
   const code = error instanceof EspalierError ? error.code : "unexpected";
-  if (isLogged) logLine(io, { error: { during, code, message } });
-  else io.err(printable(`error: ${during}: ${message}\n  code ${code}\n`, "\n"));
+  if (isLogged) logLine(io, { error: { during, code, message }, worker });
+  else {
+    const text = `error: ${during}: ${message}\n  code ${code}${inWorker(worker)}\n`;
+    io.err(printable(text, "\n"));
+  }
 }
 
 /** Says that another index is served. */
-function reportIndex(io: Io, { previous = "", digest, size }: IndexChange, isLogged: boolean) {
+function reportIndex(
+  io: Io,
+  { previous = "", digest, size }: IndexChange,
+  isLogged: boolean,
+  worker: number | undefined,
+): void {
   const [from, to] = [short(previous), short(digest)];
-  if (isLogged) logLine(io, { reload: { from, to, sequences: size } });
-  else io.err(`index ${from} → ${to}, ${counted(size, "sequence")}\n`);
+  if (isLogged) logLine(io, { reload: { from, to, sequences: size }, worker });
+  else io.err(`index ${from} → ${to}, ${counted(size, "sequence")}${inWorker(worker)}\n`);
 }
+
+const inWorker = (worker: number | undefined) => worker === undefined ? "" : `, worker ${worker}`;
 
 /** The start of a digest. */
 function short(digest: string): string {

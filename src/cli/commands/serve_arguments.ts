@@ -1,6 +1,7 @@
 /** What `serve` is told. */
-import { DEFAULT_LIMITS, type HandlerOptions } from "../../edge/options.ts";
+import { DEFAULT_LIMITS } from "../../edge/options.ts";
 import { isS3 } from "../io/addresses.ts";
+import type { ServiceOptions } from "../serving/service.ts";
 import { COMMON_OPTIONS, onlyArgument, parseFlags, parseMemory } from "../args/flags.ts";
 import { UsageError } from "../errors.ts";
 import { MODEL_OPTIONS, type ModelArguments, parseModel } from "../args/model_flags.ts";
@@ -16,16 +17,14 @@ export interface ServeArguments {
   readonly port: number;
   readonly tokenVariable: string | undefined;
   readonly deadlineMs: number;
-  /** What the handler is told of it. */
-  readonly handler: Pick<
-    HandlerOptions,
-    "search" | "limits" | "cors" | "revalidateAfterMs" | "memoryBytes"
-  >;
+  readonly workers: number;
+  readonly handler: ServiceOptions["handler"];
   readonly isLogged: boolean;
   readonly isJson: boolean;
 }
 
 const DAY_SECONDS = 86_400;
+const MOST_WORKERS = 256;
 
 /**
  * Reads the arguments; undefined if help was asked for.
@@ -47,6 +46,7 @@ export function parseServe(args: string[]): ServeArguments | undefined {
     beams: { type: "string" },
     "body-bytes": { type: "string" },
     "prompt-vocab": { type: "string" },
+    workers: { type: "string", default: "1" },
     memory: { type: "string" },
     revalidate: { type: "string" },
     log: { type: "boolean", default: false },
@@ -54,7 +54,8 @@ export function parseServe(args: string[]): ServeArguments | undefined {
   });
   if (values.help) return undefined;
   const argument = onlyArgument(positionals, "FILE or URL");
-  const model = parseModel(values);
+  const workers = wholeFlag("--workers", values.workers, 1, MOST_WORKERS);
+  const model = modelOf(values, workers);
   checkS3Flags([argument, model?.model ?? ""].find(isS3) ?? argument, values);
   const tokenVariable = values["token-env"];
   if (tokenVariable !== undefined && !/^[A-Za-z_][A-Za-z0-9_]*$/.test(tokenVariable)) {
@@ -72,6 +73,7 @@ export function parseServe(args: string[]): ServeArguments | undefined {
     port: wholeFlag("--port", values.port, 0, 65_535),
     tokenVariable,
     deadlineMs,
+    workers,
     handler: {
       search: { ...parseSearch(values), padToken: model?.padToken },
       limits: {
@@ -90,6 +92,14 @@ export function parseServe(args: string[]): ServeArguments | undefined {
     isLogged: values.log,
     isJson: values.json,
   };
+}
+
+/** Several workers have cores to share, and no GPU. @throws {UsageError} where one was asked for. */
+function modelOf(values: Parameters<typeof parseModel>[0], workers: number) {
+  const model = parseModel(values);
+  if (!model || workers === 1) return model;
+  if (model.backend !== "webgpu") return { ...model, backend: "wasm" as const };
+  throw new UsageError("Expected --workers 1 with --backend webgpu: several workers use the CPU");
 }
 
 function originsOf(given: readonly string[]): readonly string[] | "*" {

@@ -1,6 +1,6 @@
 /**
- * ONNX models for {@linkcode Decoder.beamSearch}, run by onnxruntime-web: decoders and encoder-decoders as the usual
- * exporters write them, with `past_key_values` or without. Importing this loads nothing of onnxruntime-web:
+ * ONNX models for {@linkcode Decoder.beamSearch}, run by onnxruntime-web, or by onnxruntime-node on servers: decoders and
+ * encoder-decoders as the usual exporters write them, with `past_key_values` or without. Importing this loads neither:
  * {@linkcode createOnnxModel} does.
  *
  * @module
@@ -24,12 +24,14 @@ import {
   typeError,
 } from "../../errors.ts";
 import { probeCpu } from "./cpu.ts";
+import { checkCpuOptions, loadCpuRuntime } from "./cpu_runtime.ts";
 import { closeSessions, openSessions, type Sources } from "./sessions.ts";
 import { probeGpu } from "./probe_gpu.ts";
 import {
   isSession,
   loadOrt,
   messageOf,
+  onDevice,
   type OnnxProvider,
   type OnnxSource,
   type OrtModule,
@@ -73,8 +75,9 @@ export type {
  * @param source the decoder: bytes, a URL to fetch, or a session that stays the caller's.
  *
  * @throws {BackendError} with code `"unsupported-model"`, naming the input or output at fault; with code
- * `"no-session"` if onnxruntime-web does not open it. @throws {StorageError} if a URL cannot be fetched.
- * @throws {TypeError} or {RangeError} if an option is wrong.
+ * `"no-session"` if the runtime does not open it; with code `"needs-onnxruntime-node"` if that was asked for and cannot be
+ * loaded; with code `"no-threads"` if there cannot be as many. @throws {StorageError} if a URL cannot be fetched.
+ * @throws {TypeError} or {RangeError} if an option is wrong, or if two exclude each other.
  *
  * @example
  * ```ts
@@ -96,6 +99,7 @@ export async function createOnnxModel(
 ): Promise<OnnxModel> {
   checkOptionNames("createOnnxModel", options, ONNX_OPTIONS);
   const { provider = "auto", device, startToken, padToken = 0, encoder } = options;
+  checkCpuOptions(source, options);
   if (provider !== "auto" && provider !== "webgpu" && provider !== "wasm") {
     throw typeError(`Cannot run on ${String(provider)}: expected "auto", "webgpu" or "wasm"`, {
       expected: ["auto", "webgpu", "wasm"],
@@ -112,8 +116,8 @@ export async function createOnnxModel(
   const sources = await read();
   const start = encoder === undefined ? undefined : startToken;
   const openCpu = async (sources: Sources): Promise<Opened> => {
-    const ort = options.ort ?? await loadOrt("wasm");
-    const sessions = await openSessions(ort, sources);
+    const { ort, session } = await loadCpuRuntime(options);
+    const sessions = await openSessions(ort, sources, session);
     try {
       return { sessions, ...await probeCpu(sessions) };
     } catch (error) {
@@ -121,7 +125,9 @@ export async function createOnnxModel(
       throw error;
     }
   };
-  let reason = provider === "wasm"
+  let reason = options.runtime === "node"
+    ? "onnxruntime-node, which was asked for, runs there"
+    : provider === "wasm"
     ? "asked for"
     : `no device was passed${
       isSession(source) ? " with the session: its logits come to the CPU" : ""
@@ -158,7 +164,7 @@ async function openGpu(
   device: GPUDevice,
 ): Promise<Opened> {
   const open = async (sources: Sources): Promise<Opened> => {
-    const sessions = await openSessions(ort, sources, device);
+    const sessions = await openSessions(ort, sources, onDevice(device));
     try {
       return { sessions, ...await probeGpu(sessions, device) };
     } catch (error) {
@@ -229,6 +235,8 @@ const ONNX_OPTIONS = [
   "decoderWithPast",
   "device",
   "provider",
+  "runtime",
+  "threads",
   "ort",
   "startToken",
   "padToken",

@@ -18,7 +18,10 @@ export type OrtModule = Pick<
 /** Where a graph comes from: its bytes, its address, or a session of yours. */
 export type OnnxSource = Uint8Array | ArrayBuffer | string | URL | InferenceSession;
 
-/** Where a graph runs. */
+/** How a session is made: where it runs, and on how many threads. */
+export type SessionOptions = InferenceSession.SessionOptions;
+
+/** Where a graph runs: `"wasm"` is the CPU, in either runtime. */
 export type OnnxProvider = "webgpu" | "wasm";
 
 /** A graph that can be run. */
@@ -96,32 +99,38 @@ export async function readSource(
   );
 }
 
+/** Sessions whose results stay on a device. */
+export function onDevice(device: GPUDevice): SessionOptions {
+  return {
+    executionProviders: [{ name: "webgpu", device }],
+    preferredOutputLocation: "gpu-buffer",
+  };
+}
+
 /**
- * Opens a graph on a provider.
+ * Opens a graph.
  *
+ * @param options where to run it.
  * @param part which graph of the model it is, for errors.
- * @throws {BackendError} with code `"no-session"` if onnxruntime-web does not take it.
+ * @throws {BackendError} with code `"no-session"` if the runtime does not take it.
  */
 export async function openGraph(
   ort: OrtModule,
   source: Uint8Array | InferenceSession,
-  device: GPUDevice | undefined,
+  options: SessionOptions,
   part: string,
 ): Promise<Graph> {
   if (isSession(source)) return graphOf(source, false);
-  const options: InferenceSession.SessionOptions = device
-    ? { executionProviders: [{ name: "webgpu", device }], preferredOutputLocation: "gpu-buffer" }
-    : { executionProviders: ["wasm"] };
-  // Errors are thrown; warnings (nodes that stay on the CPU) would go to the console.
-  options.logSeverityLevel = 3;
   try {
-    const session = await ortInTurn(ort, () => ort.InferenceSession.create(source, options));
-    return graphOf(session, true);
+    // Errors are thrown; warnings (nodes that stay on the CPU) would go to the console.
+    const create = () => ort.InferenceSession.create(source, { ...options, logSeverityLevel: 3 });
+    return graphOf(await ortInTurn(ort, create), true);
   } catch (cause) {
+    const isOnGpu = options.preferredOutputLocation === "gpu-buffer";
     throw new BackendError(
       "no-session",
-      `Cannot open the ONNX model on ${device ? "WebGPU" : "the CPU"}: ${messageOf(cause)}`,
-      { expected: device ? "webgpu" : "wasm", section: part },
+      `Cannot open the ONNX model on ${isOnGpu ? "WebGPU" : "the CPU"}: ${messageOf(cause)}`,
+      { expected: isOnGpu ? "webgpu" : "wasm", section: part },
       { cause },
     );
   }

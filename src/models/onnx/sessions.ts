@@ -1,7 +1,14 @@
 /** Opens a model's graphs on a provider, and releases them. */
 import type { OnnxSessions } from "./decode_steps.ts";
 import { quantizerOf } from "./quantizer.ts";
-import { type Graph, isSession, openGraph, ortInTurn, type OrtModule } from "./session.ts";
+import {
+  type Graph,
+  isSession,
+  openGraph,
+  ortInTurn,
+  type OrtModule,
+  type SessionOptions,
+} from "./session.ts";
 import type { InferenceSession } from "./session.ts";
 import { readSignature } from "./signature.ts";
 
@@ -15,17 +22,17 @@ export interface Sources<T = Uint8Array | InferenceSession> {
 /**
  * Opens the graphs and reads what they are.
  *
- * @param device where to run; none: the CPU.
+ * @param options where to run them.
  * @throws {BackendError} if a graph cannot be opened, or the model cannot be served.
  */
 export async function openSessions(
   ort: OrtModule,
   { decoder, decoderWithPast, encoder }: Sources,
-  device?: GPUDevice,
+  options: SessionOptions,
 ): Promise<OnnxSessions> {
   const graphs: Graph[] = [];
   const open = async (source: Uint8Array | InferenceSession, part: keyof Sources) => {
-    const graph = await openGraph(ort, source, device, part);
+    const graph = await openGraph(ort, source, options, part);
     graphs.push(graph);
     return graph;
   };

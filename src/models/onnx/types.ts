@@ -16,8 +16,32 @@ export interface OnnxOptions {
    */
   provider?: "auto" | OnnxProvider;
   /**
-   * The module onnxruntime-web to use: for sessions, the very one that made them. Default:
-   * `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`.
+   * What runs the model on the CPU. `"web"` (default): onnxruntime-web, which is WebAssembly and runs everywhere.
+   *
+   * `"node"`: onnxruntime-node, native code for servers, which runs the demo's model 2 to 3 times as fast. It is loaded
+   * when the model is opened and not before. Deno gets it from `npm:onnxruntime-node@1.30.0` at first use (114 MB to
+   * download, 290 MB on disk) and needs `--allow-ffi` and `--allow-read`. Node needs `npm install
+   * onnxruntime-node@1.30.0`. The package has the libraries for the CPU of Linux, macOS (arm64) and Windows in it. Its
+   * install script fetches CUDA and need not run: Deno does not run it, `npm install --ignore-scripts` neither. Where
+   * native code cannot run (workerd, browsers) the model is refused with code `"needs-onnxruntime-node"`. It excludes
+   * `device`, `provider: "webgpu"` and `ort`.
+   *
+   * Scores of the two differ by rounding. A step of `"node"` blocks the event loop while it runs, as one of `"web"` does.
+   */
+  runtime?: "web" | "node";
+  /**
+   * Threads on the CPU, 1 to 256. Default 1; in pages that are isolated from other origins, what onnxruntime-web chooses.
+   * All models of a process that run in onnxruntime-web share them, so that they must ask for the same number. More than
+   * one helps only if steps are large and cores idle. On two cores, two threads of the demo's model answer 1.1 times as
+   * many requests in `"web"` and 0.6 times as many in `"node"`, two workers 1.5 and 1.4 times as many
+   * (`deno task bench:workers`).
+   */
+  threads?: number;
+  /**
+   * The module onnxruntime-web to use; for sessions, the very one that made them, which may be onnxruntime-node. It
+   * excludes `runtime` and `threads`. Default: `npm:onnxruntime-web@1.30.0`, its entry `/webgpu` or `/wasm`. Its entry for
+   * Node is used in two cases. Deno and Node with several `threads`: the others start threads from a blob URL, which these
+   * two cannot import. Web Workers of Deno: the others cannot be imported there.
    */
   ort?: OrtModule;
   /** What the decoder of an encoder-decoder starts with (`decoder_start_token_id`), below `vocabSize`. */

@@ -27,6 +27,30 @@ Deno.test("ONNX: wrong options and prompts are refused", async () => {
   assert.throws(() => model.withPrompts([[1, 2], [3, 13]]), { row: 1, column: 1, token: 13 });
 });
 
+Deno.test("ONNX: options of the CPU that make no sense, alone or together, are refused", async () => {
+  const { decoder } = writeToy({});
+  const create = createOnnxModel as (source: unknown, options?: unknown) => Promise<unknown>;
+  const session = { run() {} };
+  const device = {} as GPUDevice;
+  const wrong: [unknown, Record<string, unknown>, RegExp][] = [
+    [decoder, { runtime: "bun" }, /"web" or "node"/],
+    [decoder, { runtime: "node", ort: {} }, /`runtime` together with `ort`/],
+    [decoder, { runtime: "web", ort: {} }, /`runtime` together with `ort`/],
+    [decoder, { threads: 2, ort: {} }, /`threads` together with `ort`/],
+    [decoder, { runtime: "node", device }, /`device` with `runtime: "node"`/],
+    [decoder, { runtime: "node", device, provider: "webgpu" }, /`device` with/],
+    [decoder, { runtime: "node", provider: "webgpu" }, /`provider: "webgpu"` with/],
+    [session, { runtime: "node" }, /`runtime` for an InferenceSession/],
+    [session, { threads: 2 }, /`threads` for an InferenceSession/],
+  ];
+  for (const [source, options, message] of wrong) {
+    await assert.rejects(create(source, options), { name: "TypeError", message });
+  }
+  for (const threads of [0, 1.5, 257, NaN, "2"]) {
+    await assert.rejects(create(decoder, { threads }), { name: "RangeError", actual: threads });
+  }
+});
+
 Deno.test("ONNX: what cannot be served is refused, and the input or output named", async () => {
   const shape = ["batch_size", "sequence_length"];
   const ids: Value = { name: "input_ids", type: "int64", shape };
