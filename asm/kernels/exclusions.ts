@@ -77,6 +77,30 @@ function countAllowed(level: usize, edges: usize, state: u32, most: u32): u32 {
   return count;
 }
 
+/** Whether a rule allows an edge of a row. */
+export function isOpen(level: usize, state: u32, rule: usize): bool {
+  const edges: usize = load<u32>(rule, L.EDGES_ALLOWED);
+  let bits = edges;
+  let from: u32;
+  let to: u32;
+  if (load<u32>(level, L.BITMAP)) {
+    const width = load<u32>(level, L.ROW_WORDS) << 5;
+    from = state * width;
+    to = from + width;
+    if (edges == 0) bits = load<u32>(level, L.TOKENS);
+  } else {
+    packedRow(level, state);
+    from = rowBegin;
+    to = rowEnd;
+  }
+  beginDead(rule, from);
+  for (let place = from; place < to; ++place) {
+    if (bits != 0) place = nextOne(bits, to, place);
+    if (place < to && !isDead(place)) return true;
+  }
+  return false;
+}
+
 /**
  * Finds what the exclusion of some sequences takes from a batch row, from the last level up, and writes it into the rules of
  * the levels: as bytes from `out` on.

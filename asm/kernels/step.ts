@@ -10,7 +10,7 @@ import { bitmapEdge, bitmapRow } from "./bitmap_rows";
 import { childState, isEnd, endNumber } from "./levels";
 import { packedPair, packedRows, packedToken } from "./packed_rows";
 import { bit, NONE } from "./bits";
-import { beginDead, isDead, isEndAllowed } from "./exclusions";
+import { beginDead, isDead, isEndAllowed, isOpen } from "./exclusions";
 import { logSum, rowMax, widen } from "./softmax";
 import {
   threshold,
@@ -431,6 +431,11 @@ function endBatch(s: usize, batch: u32, perBatch: u32): void {
           status = L.LIVE;
           if (isEnd(level, edge) && isEndAllowed(rule, endNumber(level, edge))) {
             status |= L.STOPPABLE;
+            // What lies below may be forbidden.
+            const below = rule == 0 ? 0 : rule + load<u32>(s, L.RULES_STRIDE);
+            if (below != 0 && !isOpen(level + L.RECORD_BYTES, state, below)) {
+              status = endToken == NONE ? L.ENDED : L.STOPPABLE;
+            }
           }
         }
         if (!(status & L.ENDED)) token = winner;

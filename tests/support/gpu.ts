@@ -1,5 +1,5 @@
 /** A GPU to test on, and models that live there. */
-import type { GpuModel, Model } from "../../mod.ts";
+import type { GpuModel, GpuRunInput, GpuRunLogits, Model } from "../../mod.ts";
 
 const NO_ADAPTER =
   "no GPU adapter here; a software one will do (Debian: mesa-vulkan-drivers, libvulkan1)";
@@ -36,7 +36,11 @@ export interface GpuLayout {
 export class GoldenGpuModel implements GpuModel {
   readonly device: GPUDevice;
   readonly cpu?: Model;
+  readonly liveRows: boolean;
+  readonly scoreRuns?: (input: GpuRunInput) => GpuRunLogits;
+  /** Calls, and positions of all rows of all calls. */
   steps = 0;
+  positions = 0;
   #pipeline: GPUComputePipeline;
   #logits: GPUBuffer;
   #shape: GPUBuffer;
@@ -47,13 +51,23 @@ export class GoldenGpuModel implements GpuModel {
     device: GPUDevice,
     width: number,
     rows: number,
-    { cpu, layout = { type: "float32", extra: 0, front: 0 } }: {
+    { cpu, layout = { type: "float32", extra: 0, front: 0 }, liveRows = false, runs = false }: {
       cpu?: Model;
       layout?: GpuLayout;
+      liveRows?: boolean;
+      /** Then `rows` are positions of all rows. */
+      runs?: boolean;
     } = {},
   ) {
     this.device = device;
     this.cpu = cpu;
+    this.liveRows = liveRows;
+    if (runs) {
+      this.scoreRuns = ({ width, ...input }) => {
+        const logits = this.step(input, width);
+        return { ...logits, rowStride: width * logits.rowStride, positionStride: logits.rowStride };
+      };
+    }
     this.#width = width;
     this.#layout = layout;
     const size = layout.type === "float16" ? 2 : 4;
@@ -75,15 +89,16 @@ export class GoldenGpuModel implements GpuModel {
     });
   }
 
-  step({ step, rows, beamSize, tokens }: Parameters<GpuModel["step"]>[0]) {
+  step({ step, rows, beamSize, tokens }: Parameters<GpuModel["step"]>[0], width = 1) {
     this.steps++;
+    this.positions += rows * width;
     const { type, extra, front } = this.#layout;
     const stride = this.#width + extra;
     const perBatch = step === 0 ? 1 : beamSize;
     this.device.queue.writeBuffer(
       this.#shape,
       0,
-      Uint32Array.of(step, rows, perBatch, this.#width, stride, front),
+      Uint32Array.of(step, rows, perBatch, this.#width, stride, front, width),
     );
     const encoder = this.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
@@ -99,7 +114,7 @@ export class GoldenGpuModel implements GpuModel {
       }),
     );
     const elements = type === "float16" ? 2 : 1;
-    pass.dispatchWorkgroups(Math.ceil((front + rows * stride) / (64 * elements)));
+    pass.dispatchWorkgroups(Math.ceil((front + rows * width * stride) / (64 * elements)));
     pass.end();
     this.device.queue.submit([encoder.finish()]);
     const offset = front * (type === "float16" ? 2 : 4);
@@ -113,7 +128,11 @@ export class GoldenGpuModel implements GpuModel {
 }
 
 const GOLDEN_WGSL = /* wgsl */ `
-struct Shape { step: u32, rows: u32, perBatch: u32, width: u32, stride: u32, front: u32 }
+struct Shape {
+  step: u32, rows: u32, perBatch: u32, width: u32, stride: u32, front: u32,
+  /** Of each row. */
+  positions: u32,
+}
 @group(0) @binding(0) var<uniform> shape: Shape;
 @group(0) @binding(1) var<storage, read> tokens: array<u32>;
 @group(0) @binding(2) var<storage, read_write> logits: array<u32>;
@@ -130,12 +149,14 @@ fn mix32(x: u32) -> u32 {
 /** Logit at an element of the buffer; what is no logit is large, so that reading it shows. */
 fn logit(element: u32) -> f32 {
   if (element < shape.front) { return 1000.0; }
-  let row = (element - shape.front) / shape.stride;
+  let place = (element - shape.front) / shape.stride;
+  let row = place / shape.positions;
+  let step = shape.step + place % shape.positions;
   let v = (element - shape.front) % shape.stride;
   if (row >= shape.rows || v >= shape.width) { return 1000.0; }
   var last = 0u;
-  if (shape.step > 0u) { last = tokens[row]; }
-  let h = mix32(last * 0x9e3779b1u + shape.step * 0xc2b2ae3du +
+  if (step > 0u) { last = tokens[place]; }
+  let h = mix32(last * 0x9e3779b1u + step * 0xc2b2ae3du +
     (row / shape.perBatch) * 0x27d4eb2fu + v * 0x85ebca77u);
   return f32(h >> 8u) * 0x1p-21f - 4.0;
 }

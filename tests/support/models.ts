@@ -3,7 +3,7 @@
  * share. Same seed, same numbers, on every machine.
  */
 
-import type { Logits, Model, ModelInput } from "../../src/decode/types.ts";
+import type { Logits, Model, ModelInput, RunInput } from "../../src/decode/types.ts";
 
 /** Scrambles 32 bits; every input bit reaches every output bit. */
 export function mix(h: number): number {
@@ -96,6 +96,9 @@ export const RULES = {
   shifted: (row, token) => logitOf(hash(row, token)) + 100,
   /** exp() of nearly all logits underflows beside the row's maximum. */
   wide: (row, token) => (hash(row, token) >>> 8) * -(2 ** -14),
+  /** One token takes nearly all probability: logarithms of sums are as near to 0 as can be. */
+  peaked: (row, token) =>
+    token === row.history % 7 ? 20 + (row.history % 64) / 16 : logitOf(hash(row, token)),
   /** Few values, so that ties are everywhere. */
   coarse: (row, token) => (hash(row, token) >>> 30) * 0.25 - 1,
   /** Ties and holes together. */
@@ -121,6 +124,9 @@ export const SMOOTH_RULES = [
   "shifted",
   "wide",
 ] as const satisfies RuleName[];
+
+/** Hash of a history that goes on with a token. */
+const longer = (history: number, token: number) => mix(Math.imul(history, 31) + token + 1);
 
 /** Largest magnitude of a logit: float32 cannot resolve less than a share of it. */
 export function magnitude(rule: RuleName): number {
@@ -155,14 +161,14 @@ export function modelOf(rule: Rule, seed = 0, delivery: Delivery = "out"): Model
   let histories = new Uint32Array(0);
 
   function contexts(input: ModelInput): RowContext[] {
-    const { step, rows, batchSize, tokens, parents } = input;
+    const { step, rows, batch, tokens, parents } = input;
     const next = new Uint32Array(rows);
     const found: RowContext[] = [];
     for (let row = 0; row < rows; row++) {
-      const batchRow = step === 0 ? row : Math.floor(row / (rows / batchSize));
+      const batchRow = batch[row];
       next[row] = step === 0
         ? mix(seed + Math.imul(batchRow + 1, 0x27d4eb2f))
-        : mix(Math.imul(histories[parents[row]], 31) + tokens[row] + 1);
+        : longer(histories[parents[row]], tokens[row]);
       const last = step === 0 ? 0 : tokens[row];
       found.push({ batchRow, step, last, history: next[row] });
     }
@@ -196,4 +202,77 @@ export function modelOf(rule: Rule, seed = 0, delivery: Delivery = "out"): Model
     await pause(mix(seed + input.step));
     return deliver(input, rows);
   };
+}
+
+/** What a model of {@linkcode workingModelOf} was asked for. */
+export interface Work {
+  /** Calls, runs among them, and rows; a run counts for each of its positions. */
+  calls: number;
+  rows: number;
+  runs: number;
+}
+
+/**
+ * As {@linkcode modelOf}, with live rows, or with runs too: the same logits for the same histories.
+ *
+ * @param look sees the history, token by token, of every row that is computed.
+ */
+export function workingModelOf(
+  rule: Rule,
+  seed: number,
+  kind: { liveRows: boolean; runs: boolean },
+  look: (batchRow: number, prefix: readonly number[]) => void = () => {},
+): Model & { work: Work } {
+  const work: Work = { calls: 0, rows: 0, runs: 0 };
+  let shown: { history: number; prefix: number[] }[] = [];
+  const start = (batchRow: number) => ({
+    history: mix(seed + Math.imul(batchRow + 1, 0x27d4eb2f)),
+    prefix: [] as number[],
+  });
+  const follow = (before: typeof shown[number], token: number) => ({
+    history: longer(before.history, token),
+    prefix: [...before.prefix, token],
+  });
+  const write = (
+    to: Float32Array,
+    at: number,
+    width: number,
+    { history, prefix }: typeof shown[number],
+    batchRow: number,
+  ) => {
+    const row = { batchRow, step: prefix.length, last: prefix.at(-1) ?? 0, history };
+    for (let token = 0; token < width; token++) to[at + token] = rule(row, token);
+    work.rows++;
+    look(batchRow, prefix);
+  };
+  const model = (input: ModelInput): Logits => {
+    const { step, rows, vocabSize, tokens, parents, batch, out } = input;
+    work.calls++;
+    shown = Array.from(
+      { length: rows },
+      (_, row) => step === 0 ? start(batch[row]) : follow(shown[parents[row]], tokens[row]),
+    );
+    shown.forEach((row, i) => write(out, i * vocabSize, vocabSize, row, batch[i]));
+    return out;
+  };
+  const scoreRuns = (input: RunInput): Logits => {
+    const { rows, width, vocabSize, tokens, lengths, parents, batch } = input;
+    work.calls++;
+    work.runs++;
+    // What nobody may read.
+    const out = new Float32Array(rows * width * vocabSize).fill(Infinity);
+    for (let row = 0; row < rows; row++) {
+      let state = shown[parents[row]];
+      for (let i = 0; i < lengths[row]; i++) {
+        state = follow(state, tokens[row * width + i]);
+        write(out, (row * width + i) * vocabSize, vocabSize, state, batch[row]);
+      }
+    }
+    return out;
+  };
+  return Object.assign(model, {
+    work,
+    liveRows: kind.liveRows,
+    ...(kind.runs && { scoreRuns }),
+  });
 }
