@@ -47,13 +47,14 @@ export async function constrained(
   const result = await decoder.beamSearch(model, {
     batchSize,
     beamSize,
+    results: best,
     vocabSize: VOCAB_SIZE,
     endToken: END_TOKEN,
     filter,
     exclude,
   });
   return sequencesOf(result).map((found) =>
-    found.slice(0, best).map(({ sequence, score }) => ({ key: textOf(sequence), score }))
+    found.map(({ sequence, score }) => ({ key: textOf(sequence), score }))
   );
 }
 

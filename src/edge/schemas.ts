@@ -42,6 +42,7 @@ export interface DecodeRequest extends Rules {
   prompts: Row[];
   index?: string;
   beams?: number;
+  limit?: number;
   normalize?: Normalize;
   lengthPenalty?: number;
   tokensPerBeam?: number;
@@ -126,6 +127,11 @@ export function requestSchemas(limits: Limits): RequestSchemas {
         ...integer(1, beams, "Sequences to find for each prompt; the width of the search"),
         default: defaultBeams(limits),
       },
+      "limit?": integer(
+        1,
+        beams,
+        "Results for each prompt, by default as many as there are; a search stops when its first ones are settled",
+      ),
       "normalize?": {
         type: "string",
         enum: ["vocab", "allowed", "none"],

@@ -69,6 +69,8 @@ Examples
 Options
 ${MODEL_HELP}
   --beams N       sequences to find for each prompt, and width of the search, 1 to 1024; default ${DEFAULT_BEAMS}
+  --results K     results for each prompt; default as many as there are. The search stops as soon as they cannot change
+                  any more, which saves most of the model's work where sequences differ in length
   --filter NAME   only what a named filter of the index allows; given several times, what all allow
   --exclude N,N   not the sequences with these ordinals
   --exclude-item ID    not the item with this id: others of its sequence are still found. May be given several times;
@@ -105,6 +107,7 @@ interface Options {
   readonly exclude: readonly number[] | undefined;
   readonly excludeItems: readonly string[];
   readonly duplicates: Duplicates;
+  readonly results: number | undefined;
   readonly search: BeamSearchOptions;
   readonly batch: number;
   readonly isJson: boolean;
@@ -131,11 +134,19 @@ async function run(options: Options, io: Io): Promise<number> {
   checkVocabulary(model, index, name);
   using decoder = await createDecoder(index, model.decoder);
   progress[Symbol.dispose]();
-  const search = { ...options.search, filter, signal: io.signal };
+  const { results, duplicates } = options;
+  // Which sums are best is only known of all.
+  const isWhole = results === undefined || index.items !== undefined && duplicates === "sum";
+  const search = {
+    ...options.search,
+    ...(!isWhole && { results, duplicates: duplicates === "keep" ? duplicates : "best" as const }),
+    filter,
+    signal: io.signal,
+  };
   const all: Cost = { steps: 0, total: 0, model: undefined };
   let count = 0;
   let backend: string = decoder.backend;
-  const shown = { tokenizer, duplicates: options.duplicates };
+  const shown = { tokenizer, duplicates, results };
   const { batch, exclude, excludeItems } = options;
   const excluded = {
     exclude,
@@ -176,12 +187,12 @@ function filterOf(
 function foundFor(
   index: ConstraintIndex,
   found: readonly FoundSequence[],
-  { tokenizer, duplicates }: Shown,
+  { tokenizer, duplicates, results }: Shown,
 ) {
   const rows = index.items
     ? foundItems(index, found, duplicates)
     : found.map(({ items: _, ...one }) => ({ ...one, items: undefined }));
-  return rows.map(({ ordinal, score, sequence, items }) => ({
+  return rows.slice(0, results).map(({ ordinal, score, sequence, items }) => ({
     ordinal,
     score,
     text: tokenizer?.decode(sequence),
@@ -194,6 +205,7 @@ function foundFor(
 interface Shown {
   readonly tokenizer: Tokenizer | undefined;
   readonly duplicates: Duplicates;
+  readonly results: number | undefined;
 }
 
 function jsonOf(index: ConstraintIndex, found: FoundBatch, shown: Shown): string {
@@ -208,7 +220,7 @@ function jsonOf(index: ConstraintIndex, found: FoundBatch, shown: Shown): string
       backend,
       batch: prompts.length,
       steps,
-      msPerStep: round(total / steps),
+      msPerStep: round(total / Math.max(1, steps)),
       modelShare: model === undefined ? undefined : round(model / total),
       results: foundFor(index, sequences[row], shown),
     };
@@ -257,6 +269,7 @@ function parse(args: string[]): Options | undefined {
     ...SHOW_OPTIONS,
     ...PROMPT_OPTIONS,
     beams: { type: "string", default: String(DEFAULT_BEAMS) },
+    results: { type: "string" },
     batch: { type: "string", default: String(DEFAULT_BATCH) },
     filter: { type: "string", multiple: true, default: [] },
     exclude: { type: "string" },
@@ -284,6 +297,11 @@ function parse(args: string[]): Options | undefined {
   }
   checkS3Flags([argument, model.model].find(isS3) ?? argument, values);
   const { filter: filters, exclude, json: isJson } = values;
+  const beams = wholeFlag("--beams", values.beams, 1, 1024);
+  const results = wholeFlag("--results", values.results, 1, 1024);
+  if (results !== undefined && results > beams) {
+    throw new UsageError(`Expected --results of at most --beams, ${beams}, found "${results}"`);
+  }
   return {
     argument,
     s3: values,
@@ -295,9 +313,10 @@ function parse(args: string[]): Options | undefined {
     exclude: exclude === undefined ? undefined : parseNumbers("--exclude", exclude),
     excludeItems: values["exclude-item"],
     duplicates: parseDuplicates(values.duplicates),
+    results,
     search: {
       ...parseSearch(values),
-      beamSize: wholeFlag("--beams", values.beams, 1, 1024),
+      beamSize: beams,
       padToken: model.padToken,
     },
     batch: wholeFlag("--batch", values.batch, 1, 1024),

@@ -1,6 +1,13 @@
 /** Searches for many prompts, in batches, with a look at the clock. */
 import type { Decoder } from "../../decode/decoder.ts";
-import type { BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
+import type {
+  BeamSearchOptions,
+  BeamSearchResult,
+  GpuModel,
+  GpuRunInput,
+  Model,
+} from "../../decode/types.ts";
+import { wrapModel } from "../../decode/wrap_model.ts";
 import { type ErrorFacts, EspalierError } from "../../errors.ts";
 import type { OnnxModel } from "../../models/onnx/types.ts";
 import { aboutFile, UsageError } from "../errors.ts";
@@ -9,7 +16,7 @@ import type { Prompt } from "../args/prompt_flags.ts";
 
 /** What searches have cost so far. */
 export interface Cost {
-  /** Runs of the model. */
+  /** Calls of the model. */
   steps: number;
   /** Milliseconds in all. */
   total: number;
@@ -136,23 +143,28 @@ function unknownToken(error: unknown, prompts: readonly Prompt[]): EspalierError
 /** A model whose runs are counted, and timed where it runs on the CPU. */
 function clocked(model: Model | GpuModel, cost: Cost): Model | GpuModel {
   if (typeof model === "function") {
-    return async (input) => {
+    return wrapModel(model, async (call) => {
       const start = performance.now();
       try {
-        return await model(input);
+        return await call();
       } finally {
         cost.steps++;
         cost.model = (cost.model ?? 0) + performance.now() - start;
       }
-    };
+    });
   }
-  const { device, cpu } = model;
+  const { device, cpu, liveRows } = model;
   return {
     device,
+    liveRows,
     step: (input) => {
       cost.steps++;
       return model.step(input);
     },
+    scoreRuns: model.scoreRuns && ((input: GpuRunInput) => {
+      cost.steps++;
+      return model.scoreRuns!(input);
+    }),
     cpu: cpu && clocked(cpu, cost) as Model,
   };
 }

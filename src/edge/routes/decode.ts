@@ -1,8 +1,9 @@
 /** `POST /v1/decode`: the best sequences for each prompt. */
-import { type Duplicates, foundItems } from "../../decode/found_items.ts";
+import { foundItems } from "../../decode/found_items.ts";
 import { sequencesOf } from "../../decode/found_sequences.ts";
 import { checkEndToken } from "../../decode/options.ts";
-import type { BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
+import type { BeamSearchOptions, BeamSearchResult, GpuModel, Model } from "../../decode/types.ts";
+import { wrapModel } from "../../decode/wrap_model.ts";
 import type { ErrorFacts } from "../../errors.ts";
 import type { ConstraintIndex } from "../../index/constraint_index.ts";
 import {
@@ -68,20 +69,37 @@ async function decode(
         ...options,
         batchSize: rows.length,
         beamSize: beams,
+        ...resultsAsked(index, beams, body),
         ...rules.ofAll(rows),
         signal,
       }));
-    const results = await trace.phase("answer", () => resultsOf(index, found, body.duplicates));
+    const results = await trace.phase("answer", () => resultsOf(index, found, body));
     return json({ index: index.digest, backend: found.backend, results });
   } finally {
     await release(served).catch((error) => onError(error, "disposing of the model"));
   }
 }
 
-function resultsOf(index: ConstraintIndex, result: BeamSearchResult, duplicates?: Duplicates) {
+/** The results that a search need not go beyond. Which sums are best is only known of all. */
+function resultsAsked(
+  { items }: ConstraintIndex,
+  beams: number,
+  { limit, duplicates = "best" }: DecodeRequest,
+): Pick<BeamSearchOptions, "results" | "duplicates"> {
+  const isSummed = items !== undefined && duplicates === "sum";
+  if (limit === undefined || isSummed) return {};
+  return { results: Math.min(limit, beams), duplicates: duplicates === "keep" ? "keep" : "best" };
+}
+
+function resultsOf(
+  index: ConstraintIndex,
+  result: BeamSearchResult,
+  { limit, duplicates }: DecodeRequest,
+) {
   const { items: hasItems } = index;
   return sequencesOf(result).map((found) =>
     (hasItems ? foundItems(index, found, duplicates) : found)
+      .slice(0, limit)
       .map(({ ordinal, score, sequence, items }) => ({
         ordinal,
         score,
@@ -129,17 +147,17 @@ function inTurns(model: Model | GpuModel, now: () => number): Model | GpuModel {
   if (typeof model !== "function") return model;
   let since = now();
   let last = since;
-  return (input) => {
+  return wrapModel(model, (call) => {
     const time = now();
     // The clock of a Worker stands still until it leaves the turn.
     const isStill = time === last;
     last = time;
-    if (!isStill && time - since < TURN_MS) return model(input);
+    if (!isStill && time - since < TURN_MS) return call();
     return new Promise((resolve) => setTimeout(resolve, 0)).then(() => {
       since = last = now();
-      return model(input);
+      return call();
     });
-  };
+  });
 }
 
 async function release(model: ServedModel | undefined): Promise<void> {
