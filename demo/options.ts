@@ -6,7 +6,7 @@ import { fold } from "./fold.ts";
 import type { FilterRequest } from "./rules.ts";
 
 /** Accents left out, letters wrong, missing, swapped, as other languages write them; one name held out of training. */
-const QUERIES = [
+export const QUERIES = [
   "Sao Paolo",
   "Sant Petersburg",
   "Los Angelos",

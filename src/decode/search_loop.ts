@@ -1,6 +1,7 @@
 /** The loop of a beam search, for models on the CPU and on the GPU. */
 import { EspalierError } from "../errors.ts";
 import type { Beams, Kernel, KernelSearch, Logits, Runs, SearchShape } from "../kernels/kernel.ts";
+import { maySettle } from "../kernels/settle.ts";
 import type { WebGpuKernel } from "../kernels/webgpu/kernel.ts";
 import type { GpuModel, Model, ModelInput, RunInput } from "./types.ts";
 
@@ -85,15 +86,18 @@ export async function runModel(
 /** What is left, if nothing is left to choose and one call can score it, or none need. */
 function runsOf(
   search: KernelSearch,
-  { normalize, batchSize, beamSize, logitWidth }: SearchShape,
+  shape: SearchShape,
   { scoreRuns }: Model,
   { isLoaded }: SearchControl,
 ): Runs | undefined {
+  const { normalize, batchSize, beamSize, logitWidth } = shape;
   const isFree = normalize === "allowed";
   // The prompt is no token that could be fed: step 0 is the model's own.
   if (!(isFree || scoreRuns && search.step > 0) || !isLoaded()) return undefined;
   const runs = search.runs?.();
   if (isFree || !runs) return runs;
+  // Where some may end before others, the search may be settled long before all have.
+  if (maySettle(shape) && runs.lengths.some((length) => length < runs.width)) return undefined;
   return runs.width > 1 && runs.width <= runPositions(batchSize * beamSize, logitWidth)
     ? runs
     : undefined;

@@ -11,6 +11,10 @@
  *   the longest length: score · norm(maxLength). Below 0 norms rise: it ranks highest with its present length. A settled
  *   row needs that bound of every live beam to be *below* the rank of place n-1. Products are rounded to f32, which keeps
  *   order.
+ * - Without length penalty more is known: a place behind K beams that have ended, wherever these stand, is none of the
+ *   first K in the end. What descends from it ranks behind those K as well, so it takes no place among the M from what
+ *   stands before them: such places go at once, and the model is shown fewer rows long before the batch row is settled.
+ *   (Not where places are counted by their items: a better sequence may take the items of several worse ones.)
  * - Logits that are log-probabilities already (`"none"`) may be positive: then nothing is known.
  */
 import { NONE } from "../index/format/layout.ts";
@@ -24,8 +28,8 @@ export function maySettle({ beamSize, results = beamSize, normalize }: SearchSha
 }
 
 /**
- * Takes from every settled batch row all places behind its results, in the beams themselves: the row has no live beam
- * then, and so nothing more to show to the model.
+ * Takes from every batch row the places that can be none of its results any more, in the beams themselves: a row that
+ * is settled has no live beam then, and so nothing more to show to the model.
  *
  * @param tokens what the model is shown of them.
  * @param step tokens of the longest beams.
@@ -42,14 +46,19 @@ export function settle(
   for (let batch = 0; batch < batchSize; batch++) {
     const first = batch * beamSize;
     const end = first + beamSize;
-    let ended = first;
-    while (ended < end && status[ended] === BEAM_BITS.ENDED) ended++;
-    if (ended - first < results) continue;
-    const places = placesOf
-      ? placesOf(batch, edges.subarray(first, ended), lengths.subarray(first, ended))
-      : results;
-    if (places === undefined) continue;
-    const last = first + places - 1;
+    const mayPass = lengthPenalty === 0 && !placesOf;
+    let last = first - 1;
+    for (let ended = 0, place = first; place < end && ended < results; place++) {
+      if (status[place] === BEAM_BITS.ENDED) last = ++ended === results ? place : last;
+      else if (!mayPass) break;
+    }
+    if (placesOf && last >= first) {
+      let ended = last + 1;
+      while (ended < end && status[ended] === BEAM_BITS.ENDED) ended++;
+      const places = placesOf(batch, edges.subarray(first, ended), lengths.subarray(first, ended));
+      last = places === undefined ? first - 1 : first + places - 1;
+    }
+    if (last < first) continue;
     const rank = Math.fround(scores[last] * norms[lengths[last]]);
     const isOpen = (place: number) =>
       goesOn(status[place]) && Math.fround(scores[place] * norms[farthest]) >= rank;
