@@ -3,7 +3,7 @@
 export function heapBase(): usize {
   return __heap_base;
 }
-export { children, hasToken, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
+export { children, hasToken, nextTokens, ordinalOfEdge, spell, spellEdge, walk } from "./lookup";
 export {
   combineBits,
   copyBits,

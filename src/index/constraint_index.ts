@@ -17,10 +17,11 @@ import {
 } from "./format/header.ts";
 import { ItemFinder } from "./item_finder.ts";
 import { itemsAt } from "./item_lookup.ts";
-import { innerEdges, LEVEL_RECORD_BYTES, levelByteLength, NONE } from "./format/layout.ts";
+import { innerEdges, levelByteLength, NONE } from "./format/layout.ts";
 import { type IndexMemory, type LoadedIndex, reserve, RESULT_BYTES } from "./index_memory.ts";
 import { verifyStructure } from "./verify.ts";
 import { type LevelInfo, levelInfos } from "./level_info.ts";
+import { Lookups, type Place } from "./lookups.ts";
 
 /** How to open an index. */
 export interface OpenOptions extends TransferOptions {
@@ -58,7 +59,7 @@ const OPEN_OPTIONS = [
 
 let construct: (loaded: LoadedIndex, stop?: AbortController) => ConstraintIndex;
 let access: (index: ConstraintIndex) => LoadedIndex;
-let walk: (index: ConstraintIndex, prefix: ArrayLike<number | bigint>) => Place | undefined;
+let find: (index: ConstraintIndex) => Lookups;
 let release: (index: ConstraintIndex) => IndexMemory | undefined;
 
 /**
@@ -114,13 +115,14 @@ export class ConstraintIndex implements Disposable {
    */
   readonly tokenizer: { readonly name: string; readonly digest?: string } | undefined;
   #loaded: LoadedIndex | undefined;
+  #lookups: Lookups | undefined;
   /** Ends the loading. */
   #stop: AbortController | undefined;
 
   static {
     construct = (loaded, stop) => new ConstraintIndex(loaded, stop);
     access = (index) => index.#open();
-    walk = (index, prefix) => index.#walk(prefix);
+    find = (index) => index.#find();
     release = (index) => {
       // While it loads, or is copied for a cache, somebody reads or writes.
       const memory = index.#stop ? undefined : index.#loaded;
@@ -200,8 +202,10 @@ export class ConstraintIndex implements Disposable {
    * long, otherwise shorter sequences first, sorted among themselves. O(length · log(branch)).
    */
   ordinalOf(sequence: ArrayLike<number | bigint>): number | undefined {
-    const node = this.#walk(sequence);
-    return !node || node.ordinal === NONE ? undefined : node.ordinal;
+    const lookups = this.#find();
+    if (!lookups.walk(sequence)) return undefined;
+    const ordinal = lookups.words[2];
+    return ordinal === NONE ? undefined : ordinal;
   }
 
   /**
@@ -213,9 +217,8 @@ export class ConstraintIndex implements Disposable {
     const { heap, table, scratch, loading } = this.#open();
     this.#checkOrdinal(ordinal);
     loading.require(this.maxLength);
-    const out = scratch + RESULT_BYTES;
-    const length = heap.exports.spell(table, this.maxLength, ordinal, out);
-    return heap.u32(out, length).slice();
+    const length = heap.exports.spell(table, this.maxLength, ordinal, scratch + RESULT_BYTES);
+    return this.#find().words.slice(RESULT_BYTES / 4, RESULT_BYTES / 4 + length);
   }
 
   /**
@@ -274,14 +277,11 @@ export class ConstraintIndex implements Disposable {
    */
   allowedTokens(prefix: ArrayLike<number | bigint>, filter?: ItemFilter): Uint32Array<ArrayBuffer> {
     const bits = filter === undefined ? undefined : filterBitsOf(filter, this.#open());
-    const node = this.#walk(prefix);
-    if (!node || node.state === NONE || prefix.length >= this.maxLength) return new Uint32Array();
-    const { heap, table, scratch, loading } = this.#open();
-    loading.require(prefix.length + 1);
-    const level = table + prefix.length * LEVEL_RECORD_BYTES;
-    const out = scratch + RESULT_BYTES;
-    const allowed = bits ? bits.address + bits.edges[prefix.length] : 0;
-    return heap.u32(out, heap.exports.children(level, node.state, allowed, out)).slice();
+    const lookups = this.#find();
+    lookups.begin();
+    const { firstToken } = lookups;
+    const count = lookups.nextTokens(0, prefix, firstToken, bits);
+    return lookups.words.slice(firstToken, firstToken + count);
   }
 
   /**
@@ -339,6 +339,7 @@ export class ConstraintIndex implements Disposable {
   /** Gives the memory back, and ends the loading. Later use throws an `EspalierError` with code `"disposed"`. */
   [Symbol.dispose](): void {
     this.#loaded = undefined;
+    this.#lookups = undefined;
     this.#stop?.abort(disposed());
   }
 
@@ -350,21 +351,9 @@ export class ConstraintIndex implements Disposable {
     );
   }
 
-  #walk(tokens: ArrayLike<number | bigint>): Place | undefined {
-    const { heap, table, scratch, loading } = this.#open();
-    const length = tokens?.length;
-    if (!Number.isInteger(length) || length < 0 || length > this.maxLength) return undefined;
-    const words = heap.u32(scratch, RESULT_BYTES / 4 + length);
-    for (let i = 0; i < length; i++) {
-      const given = tokens[i];
-      const token = typeof given === "bigint" ? Number(given) : given;
-      if (!(Number.isInteger(token) && token >= 0 && token < this.vocabSize)) return undefined;
-      words[RESULT_BYTES / 4 + i] = token;
-    }
-    loading.require(length);
-    const start = scratch + RESULT_BYTES;
-    if (!heap.exports.walk(table, this.maxLength, start, length, scratch)) return undefined;
-    return { edge: words[0], state: words[1], ordinal: words[2] };
+  #find(): Lookups {
+    if (!this.#loaded) throw disposed();
+    return this.#lookups ??= new Lookups(this.#loaded);
   }
 
   #open(): LoadedIndex {
@@ -477,14 +466,13 @@ export function loadedIndexOf(index: ConstraintIndex): LoadedIndex {
   return access(index);
 }
 
-/** Where a prefix leads. */
-export interface Place {
-  /** Edge of its last token, in its level; NONE for the empty prefix. */
-  readonly edge: number;
-  /** State of the next level, NONE if nothing follows. */
-  readonly state: number;
-  /** Of the sequence that ends there, NONE if none does. */
-  readonly ordinal: number;
+/**
+ * Lookups in an index, for what asks for many rows.
+ *
+ * @throws {EspalierError} with code `"disposed"`.
+ */
+export function lookupsOf(index: ConstraintIndex): Lookups {
+  return find(index);
 }
 
 /** Follows a prefix from the root, one lookup per token; undefined if it is not in the set. */
@@ -492,5 +480,8 @@ export function placeOf(
   index: ConstraintIndex,
   prefix: ArrayLike<number | bigint>,
 ): Place | undefined {
-  return walk(index, prefix);
+  const lookups = find(index);
+  if (!lookups.walk(prefix)) return undefined;
+  const { words } = lookups;
+  return { edge: words[0], state: words[1], ordinal: words[2] };
 }

@@ -16,7 +16,7 @@ export interface IndexMemory {
   dataByteLength: number;
   /** Address of the level table. */
   table: number;
-  /** Address of room for lookups: the tokens of a sequence, or of a row. */
+  /** Address of room for lookups: results, the tokens of a sequence, then those of rows. */
   scratch: number;
 }
 
@@ -43,8 +43,7 @@ export async function reserve(
   dataByteLength: number = planData(shape).byteLength,
 ): Promise<IndexMemory> {
   const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
-  const scratchBytes = 4 * Math.max(MAX_LENGTH, ...shape.levels.map((level) => level.maxBranch)) +
-    RESULT_BYTES;
+  const scratchBytes = scratchByteLength(shape);
   const byteLength = dataByteLength + tableBytes + scratchBytes + 1024;
   const isFit = previous && previous.heap.memory.buffer.byteLength <= 2 * byteLength + SPARE_BYTES;
   if (isFit) previous.heap.reset();
@@ -59,3 +58,12 @@ export async function reserve(
 
 /** Words that a walk writes, in front of the scratch. */
 export const RESULT_BYTES = 16;
+
+/** Room for the tokens of several rows that have few. */
+const LISTED_TOKENS = 2 ** 12;
+
+/** Bytes that lookups need. */
+export function scratchByteLength({ levels }: IndexShape): number {
+  const most = Math.max(...levels.map((level) => level.maxBranch));
+  return RESULT_BYTES + 4 * (MAX_LENGTH + LISTED_TOKENS + most);
+}

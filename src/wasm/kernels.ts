@@ -14,6 +14,16 @@ export interface WasmExports {
   spellEdge(levels: number, depth: number, edge: number, out: number): number;
   spell(levels: number, count: number, ordinal: number, out: number): number;
   children(level: number, state: number, filter: number, out: number): number;
+  nextTokens(
+    levels: number,
+    count: number,
+    depth: number,
+    edge: number,
+    tokens: number,
+    length: number,
+    filter: number,
+    out: number,
+  ): number;
   hasToken(level: number, token: number): number;
   combineBits(operation: number, a: number, b: number, out: number, bytes: number): void;
   countBits(at: number, bytes: number): number;

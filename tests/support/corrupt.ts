@@ -11,8 +11,8 @@ import {
   partCount,
   planData,
 } from "../../src/index/format/header.ts";
-import { LEVEL_RECORD_BYTES, levelTable, MAX_LENGTH } from "../../src/index/format/layout.ts";
-import { type LoadedIndex, RESULT_BYTES } from "../../src/index/index_memory.ts";
+import { LEVEL_RECORD_BYTES, levelTable } from "../../src/index/format/layout.ts";
+import { type LoadedIndex, scratchByteLength } from "../../src/index/index_memory.ts";
 import { digestChunks, encodeHeader, sha256 } from "../../src/storage/safetensors.ts";
 import { WasmHeap } from "../../src/wasm/heap.ts";
 import { buildAs, type Storing } from "./encodings.ts";
@@ -219,18 +219,20 @@ const ROOM = 2 ** 20;
  * which shows when answers change with the poison.
  */
 export class Cage {
-  readonly index: ConstraintIndex;
   readonly loaded: LoadedIndex;
 
   private constructor(loaded: LoadedIndex) {
     this.loaded = loaded;
-    this.index = indexFrom(loaded);
+  }
+
+  /** Another each time: an index remembers where prefixes led, and its bytes change here. */
+  get index(): ConstraintIndex {
+    return indexFrom(this.loaded);
   }
 
   static async create(shape: IndexShape): Promise<Cage> {
     const { sections, byteLength } = planData(shape);
-    const scratchBytes = RESULT_BYTES +
-      4 * Math.max(MAX_LENGTH, ...shape.levels.map(({ maxBranch }) => maxBranch));
+    const scratchBytes = scratchByteLength(shape);
     const tableBytes = shape.levels.length * LEVEL_RECORD_BYTES;
     const heap = await WasmHeap.create(ROOM + byteLength + scratchBytes + tableBytes);
     const data = heap.memory.buffer.byteLength - byteLength;

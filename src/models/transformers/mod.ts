@@ -98,7 +98,7 @@ export class ConstraintLogitsProcessor {
     checkOptionNames("ConstraintLogitsProcessor", options, OPTIONS);
     const { promptLength, ...rules } = options;
     checkPromptLength(promptLength);
-    const ends = [rules.endToken].flat();
+    const ends = [rules.endToken ?? []].flat();
     const held: Held = {};
     let isFirst = true;
     const process = <L extends LogitsTensor>(inputIds: readonly Ids[], logits: L): L => {
@@ -112,13 +112,20 @@ export class ConstraintLogitsProcessor {
       const prefixes = withoutPrompts(inputIds, promptLength);
       if (isFirst) prefixes.forEach((prefix, row) => checkPrefix(index, prefix, row));
       const data = logits.data as Float32Array; // which maskLogits checks
-      const kept = maskLogits(index, data, prefixes, onceCompiled(index, rules, rows, held));
+      let failure: Error | undefined;
+      maskLogits(
+        index,
+        data,
+        prefixes,
+        onceCompiled(index, rules, rows, held),
+        (row, kept, words) => {
+          const tokens = words.subarray(kept.from, kept.to);
+          const own = kept.ends ? ends : [];
+          failure ??= leaveOne(data, row * logits.dims[1], tokens, own, prefixes[row], row);
+        },
+      );
       isFirst = false;
-      kept.forEach((tokens, row) => {
-        const first = row * logits.dims[1];
-        const logitsOfRow = data.subarray(first, first + logits.dims[1]);
-        leaveOne(logitsOfRow, tokens, ends, prefixes[row], row);
-      });
+      if (failure) throw failure;
       return logits;
     };
     collected.register(process, held);
@@ -268,7 +275,10 @@ function withoutPrompts(
   }
   return rows.map((ids, row) => {
     const length = typeof promptLength === "number" ? promptLength : promptLength[row];
-    if (ids.length >= length) return Array.from<bigint | number, number>(ids, Number).slice(length);
+    if (ids.length >= length) {
+      // Not the prompt, which may be long.
+      return Array.from({ length: ids.length - length }, (_, i) => Number(ids[length + i]));
+    }
     throw rangeError(
       `Cannot constrain row ${row}: it has ${ids.length} ids, fewer than its promptLength of ${length}; with an encoder-decoder model, count the decoder's start tokens only`,
       { row, expected: length, actual: ids.length },
@@ -288,34 +298,42 @@ function checkPrefix(index: ConstraintIndex, prefix: readonly number[], row: num
   );
 }
 
-/** Sees to it that one of the kept tokens can be chosen: samplers take any token of a row that has none. */
+/**
+ * Sees to it that one of the kept tokens can be chosen: samplers take any token of a row that has none.
+ *
+ * @param first place of the row in the logits.
+ * @param ends end tokens that are kept as well.
+ * @returns the error if none can be.
+ */
 function leaveOne(
   logits: Float32Array,
+  first: number,
   kept: Uint32Array,
-  ends: readonly (number | undefined)[],
+  ends: readonly number[],
   prefix: readonly number[],
   row: number,
-): void {
-  if (kept.length === 0) {
-    throw new EspalierError(
+): Error | undefined {
+  const all = kept.length + ends.length;
+  if (all === 0) {
+    return new EspalierError(
       "nothing-allowed",
       `Cannot go on with row ${row}: nothing may follow [${prefix}]; give endToken, or fewer max_new_tokens`,
       { row, actual: prefix },
     );
   }
-  if (ends.includes(kept[0])) {
-    for (const end of kept) logits[end] = -Infinity;
-    logits[kept[0]] = 0; // whatever the model says
+  if (kept.length === 0) {
+    for (const end of ends) logits[first + end] = -Infinity;
+    logits[first + ends[0]] = 0; // whatever the model says
     return;
   }
   let best = -Infinity;
-  for (let i = 0; i < kept.length; i++) {
-    const logit = logits[kept[i]];
-    if (logit > best) best = logit;
-    else if (Number.isNaN(logit)) logits[kept[i]] = -Infinity;
+  for (let i = 0; i < all; i++) {
+    const at = first + (i < kept.length ? kept[i] : ends[i - kept.length]);
+    if (logits[at] > best) best = logits[at];
+    else if (Number.isNaN(logits[at])) logits[at] = -Infinity;
   }
   if (Number.isFinite(best)) return;
-  throw best > 0
+  return best > 0
     ? new ModelOutputError(
       "infinite-logit",
       `Cannot constrain: a logit of row ${row} is +infinity; expected finite logits (-infinity and NaN count as impossible)`,
@@ -323,7 +341,7 @@ function leaveOne(
     )
     : new ModelOutputError(
       "no-finite-logit",
-      `Cannot constrain: after [${prefix}], row ${row} has no finite logit for any of the ${kept.length} allowed tokens; look for NaN in the model, and for options of generate() that forbid them, like no_repeat_ngram_size`,
+      `Cannot constrain: after [${prefix}], row ${row} has no finite logit for any of the ${all} allowed tokens; look for NaN in the model, and for options of generate() that forbid them, like no_repeat_ngram_size`,
       { row, actual: best },
     );
 }
