@@ -20,6 +20,7 @@ import {
   serve,
   success,
 } from "../support/edge.ts";
+import { Random, RULES, workingModelOf } from "../support/models.ts";
 
 const bytes = await catalogue(1);
 const prompts = [[3, 1, 4], [1, 5]];
@@ -668,6 +669,40 @@ Deno.test("an item that several sequences lead to is answered once, or as often 
   const summed = await ask("sum");
   assert.deepEqual(summed.flatMap(({ items }) => items).sort(), distinct.sort());
   assert.ok(summed[0].score >= best[0].score);
+});
+
+Deno.test("a limit gives the first results, and the model less to do", async () => {
+  const random = new Random(7);
+  const rows = Array.from({ length: 400 }, () => {
+    const length = random.between(1, 5);
+    return Array.from({ length }, () => random.below(9));
+  });
+  const items = rows.map((_, i) => `item ${i % 25}`);
+  using index = await buildIndex(rows, { vocabSize: 64, items });
+  let work = { calls: 0, rows: 0, runs: 0 };
+  await using handler = serve({
+    index: index.toBytes(),
+    model: () => {
+      const made = workingModelOf(RULES.smooth, 3, { liveRows: true, runs: true });
+      work = made.work;
+      return made;
+    },
+  });
+  const ask = async (more: object) => {
+    const body = { prompts: [[1], [2]], beams: 40, endToken: 20, ...more };
+    const { results } = await success(await handler(post("/v1/decode", body)));
+    return { results: results as unknown[][], rows: work.rows };
+  };
+  for (const duplicates of ["best", "keep", "sum"]) {
+    const all = await ask({ duplicates });
+    for (const limit of [1, 3, 40]) {
+      const some = await ask({ duplicates, limit });
+      assert.deepEqual(some.results, all.results.map((row) => row.slice(0, limit)));
+      if (duplicates !== "sum" && limit < 40) assert.ok(some.rows < all.rows, `${some.rows}`);
+    }
+  }
+  const none = post("/v1/decode", { prompts: [[1]], limit: 0 });
+  await problem(await handler(none), 400, "invalid-request");
 });
 
 Deno.test("allow lists of many rows are compiled once, and take no more memory than is allowed", async () => {

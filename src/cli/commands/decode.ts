@@ -89,8 +89,8 @@ ${S3_HELP}
   -h, --help      this text
 
 JSON
-  prompt (its tokens), text, backend, batch (prompts that were searched together), steps, msPerStep, modelShare (of
-  that time; not on a GPU), and results, best first: ordinal, score, text, sequence, items
+  prompt (its tokens), text, backend, batch (prompts that were searched together), steps (calls of the model),
+  msPerStep, modelShare (of that time; not on a GPU), and results, best first: ordinal, score, text, sequence, items
 
 Exit codes: 0 searched, also where nothing is found, 1 no index, model, prompt or filter, or it cannot be read, 2 wrong
 usage, 130 interrupted

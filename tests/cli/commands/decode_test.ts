@@ -105,6 +105,20 @@ Deno.test("decode finds what a search by hand finds", async () => {
   }
 });
 
+Deno.test("decode --results gives the first of what all beams find", async () => {
+  await using files = await catalogue();
+  const base = [files.index, "--model", files.model, "3,1,4", "--end-token", "12", "--beams", "64"];
+  for (const duplicates of ["best", "keep", "sum"]) {
+    const flags = [...base, "--duplicates", duplicates];
+    const [all] = await decoded(flags);
+    for (const results of [1, 3]) {
+      const [some] = await decoded([...flags, "--results", String(results)]);
+      assert.deepEqual(some.results, all.results.slice(0, results));
+      assert.ok(some.steps <= all.steps);
+    }
+  }
+});
+
 Deno.test("decode takes an encoder-decoder", async () => {
   const form: ToyForm = { encoder: true };
   await using files = await catalogue(form);
@@ -156,7 +170,8 @@ Deno.test("decode says where it ran and what a step took", async () => {
   await using files = await catalogue();
   const args = [files.index, "--model", files.model, "3", "--beams", "2"];
   const [line] = await decoded(args);
-  assert.deepEqual([line.backend, line.batch, line.steps], ["wasm", 1, 4]);
+  // Two steps, and one call for the two tokens that are left.
+  assert.deepEqual([line.backend, line.batch, line.steps], ["wasm", 1, 3]);
   assert.ok(line.msPerStep > 0 && line.modelShare > 0 && line.modelShare <= 1);
   const { code, out, err } = await cli(["decode", ...args, ...ON_CPU]);
   assert.deepEqual([code, err], [0, ""]);
@@ -171,7 +186,7 @@ Deno.test("decode says where it ran and what a step took", async () => {
  rank score ordinal sequence item ids
  ${rows.join("\n ").replaceAll(".", "\\.")}
 
-1 prompt, searched on wasm, model on the CPU: asked for; 4 steps, [\\d.]+ ms each, \\d+ % of it the model
+1 prompt, searched on wasm, model on the CPU: asked for; 3 steps, [\\d.]+ ms each, \\d+ % of it the model
 $`,
     ),
   );
