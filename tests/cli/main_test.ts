@@ -250,11 +250,14 @@ Deno.test("inspect shows levels, sizes and entropy", async () => {
   assert.match(out, /format +Espalier index, version 1\n/);
   assert.match(out, /sequences +3\n/);
   assert.match(out, /length +2 tokens\n/);
-  assert.match(out, /\n +0 +2 +1 +0 +(bitmap|packed) +\w+ +2 +3–7 +3 +[\d ]+\n/);
+  assert.match(out, /\n +0 +2 +1 +0 +(bitmap|packed) +\w+ +2 +3–7 +3 +50\.0 +[\d ]+\n/);
   const full = Array.from({ length: 2 ** 16 }, (_, i) => [i >> 8, i & 255]);
   const bitmaps = await cli(["inspect", await folder.write("y.st", await bytesOf(full, 256))]);
   // Bits are those of a packed token.
-  assert.match(bitmaps.out, /\n +1 +65 536 +256 +65 536 +bitmap +\w+ +256 +0–255 {8,}\d[\d ]+\n/);
+  assert.match(
+    bitmaps.out,
+    /\n +1 +65 536 +256 +65 536 +bitmap +\w+ +256 +0–255 {8,}100\.0 +\d[\d ]+\n/,
+  );
   assert.match(out, /entropy +0\.64 bytes per item; the index takes [\d.]+ × that\n/);
   const { out: json } = await cli(["inspect", file, "--json"]);
   const summary = JSON.parse(json);
@@ -263,6 +266,7 @@ Deno.test("inspect shows levels, sizes and entropy", async () => {
   assert.equal(summary.byteLength, index.byteLength);
   assert.equal(summary.levels.length, 2);
   index.levels.forEach((level, d) => {
+    assert.equal(summary.levels[d].aloneAtLeast, [0.5, 1][d]);
     for (const [field, value] of Object.entries(level)) {
       assert.equal(summary.levels[d][field], value, `${field} of level ${d}`);
     }

@@ -37,6 +37,8 @@ A level holds all allowed prefixes of one length. Its columns:
   branch    most tokens that may follow one prefix
   tokens    smallest and largest token: the window
   bits      of a packed token, relative to the window
+  alone     prefixes of this length with one sequence below them: at least so many percent. When all beams of a
+            search stand on such, one call of the model scores the rest
   bytes     in the file
 
 Named filters, where there are any: how many sequences each allows, what share of all that is, and whether a bit
@@ -56,9 +58,9 @@ ${S3_HELP}
 
 JSON
   file, formatVersion, digest, sequences, vocabSize, tokenizer (null where there is none), minLength, maxLength, levels
-  (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, byteLength), filters (each
-  with name, allowed, encoding, byItem, byteLength), items (null, or type, count, min, max, bits, lookup (whether
-  ids lead back), byteLength),
+  (each with edges, states, ends, encoding, starts, maxBranch, tokenMin, tokenMax, tokenBits, aloneAtLeast (a share),
+  byteLength), filters (each with name, allowed, encoding, byItem, byteLength), items (null, or type, count, min, max,
+  bits, lookup (whether ids lead back), byteLength),
   headerByteLength, byteLength, bytesPerItem, entropyBytesPerItem, complete
 
 Exit codes: 0 shown, 1 not an index, or it cannot be read, 2 wrong usage, 130 interrupted
@@ -124,6 +126,7 @@ function summarize(header: Header) {
       tokenMin,
       tokenMax: tokenMin + levels[d].tokenCount - 1,
       tokenBits,
+      aloneAtLeast: aloneAtLeast(level.edges, ends.slice(d)),
       byteLength,
     })),
     filters: filters.map(({ name, ones, encoding, inverted }, i) => ({
@@ -147,6 +150,16 @@ function summarize(header: Header) {
   };
 }
 
+/**
+ * Least share of edges with one sequence at or below them: each of the others has two at least.
+ *
+ * @param ends sequences that end on the level and on those below.
+ */
+function aloneAtLeast(edges: number, ends: readonly number[]): number {
+  const sequences = ends.reduce((a, b) => a + b, 0);
+  return Math.max(0, 2 * edges - sequences) / edges;
+}
+
 function show(name: string, summary: Summary): string {
   const { sequences, minLength, maxLength, byteLength, entropyBytesPerItem } = summary;
   const { filters, items } = summary;
@@ -163,7 +176,7 @@ function show(name: string, summary: Summary): string {
   ]);
   const columns = ["level", "edges", "states", "ends", "encoding", "starts", "branch", "tokens"];
   const levels = table(
-    [...columns, "bits", "bytes"],
+    [...columns, "bits", "alone", "bytes"],
     summary.levels.map((level, d) => [
       String(d),
       grouped(level.edges),
@@ -174,6 +187,7 @@ function show(name: string, summary: Summary): string {
       grouped(level.maxBranch),
       `${level.tokenMin}–${level.tokenMax}`,
       level.encoding === "packed" ? String(level.tokenBits) : "",
+      `${(Math.floor(1000 * level.aloneAtLeast) / 10).toFixed(1)}`,
       grouped(level.byteLength),
     ]),
   );
