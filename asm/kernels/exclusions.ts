@@ -108,7 +108,7 @@ export function isOpen(level: usize, state: u32, rule: usize): bool {
  * @param levels table of `depth` levels.
  * @param rules the row's rule of the first level; those of the next are `stride` bytes further.
  * @param ordinals [count] ascending, none twice, below the size of the index.
- * @param out room for 2 * depth * count words.
+ * @param out room for as many words per level as there are ordinals or edges, whatever is less; and as many for its ends.
  * @param room for 2 * count words.
  * @returns words written.
  */
@@ -150,6 +150,8 @@ export function exclude(
     let nextCount: u32 = 0;
     let row = NONE;
     let deadInRow: u32 = 0;
+    // In damaged bytes an edge may come twice.
+    const most = to + (load<u32>(level, L.EDGES) << 2);
     // Edges in order: those whose end is excluded, and those whose row below is dead.
     while (i < left || j < rowCount) {
       let number: u32 = 0;
@@ -185,6 +187,7 @@ export function exclude(
         row = own;
         deadInRow = 0;
       }
+      if (to >= most) break;
       ++deadInRow;
       store<u32>(to, place);
       to += 4;

@@ -43,7 +43,12 @@ export class Exclusions {
     const count = ordinals.length;
     const parts = { rules: levels * WORDS, ordinals: count, room: 2 * count };
     const fixed = parts.rules + parts.ordinals + parts.room;
-    const scratch = heap.allocate(4 * (fixed + 2 * levels * count));
+    // No more than a level has edges, and ends.
+    const most = shape.levels.reduce(
+      (sum, { edges, ends }) => sum + Math.min(count, edges) + Math.min(count, ends),
+      0,
+    );
+    const scratch = heap.allocate(4 * (fixed + most));
     try {
       const rules = heap.u32(scratch, parts.rules);
       rules.set(ruleTable(filter, levels));
